@@ -1,0 +1,1 @@
+"""cellq: notebook cells and functions in background workers."""

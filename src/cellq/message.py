@@ -1,0 +1,534 @@
+"""The words everybody uses: what is asked for, what happens to it, and which changes are legal.
+
+Everything here is a plain frozen record. Stores keep these, workers move them, clients read them;
+user values appear only as sealed bytes (`Blob`), which nobody but a client or a slot opens.
+
+A job's life:
+
+                        claim                    finish(completed)
+        push ──▶ pending ─────▶ running ─────────────────────────▶ completed
+                  ▲  │             │  │  finish(failed), no attempt left
+                  │  │             │  └──────────────────────────▶ failed
+                  │  │ cancel      │     finish(cancelled)
+                  │  └─────────────┼─────────────────────────────▶ cancelled
+                  │                │
+                  └────────────────┘  finish(retry | released), or the lease ran out
+                  ▲
+                  └── change(retry) brings an ended job back
+
+"Scheduled" (due later) and "retrying" (attempt > 0) are labels of pending, not states.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class State(StrEnum):
+    """Where a job is in its life."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """True once nothing more will happen by itself."""
+        return self in ENDED
+
+
+ENDED = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+
+
+class Ending(StrEnum):
+    """How one attempt ended, as the worker reports it to `Store.finish`."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETRY = "retry"  # again after a delay; the attempt is spent
+    RELEASED = "released"  # never really ran (shutdown, recall): the attempt is refunded
+
+
+class Action(StrEnum):
+    """What `Store.change` can be asked to do to a job from outside."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+    DELETE = "delete"
+
+
+class Changed(StrEnum):
+    """What `Store.change` did, for each job."""
+
+    DONE = "done"  # it is cancelled / pending again / gone now
+    ASKED = "asked"  # it is running: its worker will be told to stop it
+    ALREADY = "already"  # nothing to do: it is in that condition already
+    REFUSED = "refused"  # not legal from its present state
+    UNKNOWN = "unknown"  # no such job
+
+
+# The one table of legal moves. Whatever is not listed here is refused by every store.
+TRANSITIONS: Mapping[State, Mapping[str, State]] = MappingProxyType(
+    {
+        State.PENDING: MappingProxyType(
+            {"claim": State.RUNNING, Action.CANCEL: State.CANCELLED},
+        ),
+        State.RUNNING: MappingProxyType(
+            {
+                Ending.COMPLETED: State.COMPLETED,
+                Ending.FAILED: State.FAILED,
+                Ending.CANCELLED: State.CANCELLED,
+                Ending.RETRY: State.PENDING,
+                Ending.RELEASED: State.PENDING,
+            },
+        ),
+        State.COMPLETED: MappingProxyType({Action.RETRY: State.PENDING}),
+        State.FAILED: MappingProxyType({Action.RETRY: State.PENDING}),
+        State.CANCELLED: MappingProxyType({Action.RETRY: State.PENDING}),
+    }
+)
+
+
+class Kind(StrEnum):
+    """What a job's payload is."""
+
+    CALL = "call"  # a plain function and its arguments
+    COROUTINE = "coroutine"  # an async function and its arguments
+    CELL = "cell"  # a notebook cell
+
+
+class Lane(IntEnum):
+    """Which kind of slot a job needs: one at a time in a main thread, or many in one event loop."""
+
+    SYNC = 0
+    COROUTINES = 1
+
+
+def lane_of(kind: Kind) -> Lane:
+    """The lane in which jobs of this kind run."""
+    return Lane.COROUTINES if kind is Kind.COROUTINE else Lane.SYNC
+
+
+# --------------------------------------------------------------------------------------------- blobs
+
+
+@dataclass(frozen=True, slots=True)
+class Spill:
+    """A large sealed value that lives in a file of its own instead of in a row.
+
+    Whoever makes one has written and closed the file at `path` (absolute, on this machine) inside the store's
+    `spill_dir`; the store then owns it and removes it with its job.
+    """
+
+    path: str
+    size: int  # bytes
+
+
+Blob = bytes | Spill
+"""A sealed value: signed bytes, or the file that holds them."""
+
+
+# ----------------------------------------------------------------------------------------------- ids
+
+JobId = bytes
+"""16 bytes: a UUID of version 7 (RFC 9562), so ids made later sort later."""
+
+_id_lock = threading.Lock()
+_id_last = 0
+
+
+def new_id() -> JobId:
+    """A new time-ordered id; strictly ascending within this process, also within one millisecond.
+
+    Layout (RFC 9562, 5.7): 48 bits of milliseconds, version, 12 bits used as a counter, variant, 62 random bits.
+    """
+    global _id_last
+    with _id_lock:
+        tick = max((time.time_ns() // 1_000_000) << 12, _id_last + 1)
+        _id_last = tick
+    tail = int.from_bytes(os.urandom(8), "big") & (2**62 - 1)
+    number = ((tick >> 12) << 80) | (7 << 76) | ((tick & 0xFFF) << 64) | (2 << 62) | tail
+    return number.to_bytes(16, "big")
+
+
+def id_text(job_id: JobId) -> str:
+    """The id as people and programs exchange it: canonical UUID text."""
+    h = job_id.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def short_id(job_id: JobId) -> str:
+    """The last 8 hex digits. (The first ones are a clock reading: jobs of one hour share them.)"""
+    return job_id.hex()[-8:]
+
+
+def parse_id(text: str) -> JobId:
+    """The id behind canonical UUID text.
+
+    Raises:
+        ValueError: the text is no UUID.
+    """
+    digits = text.replace("-", "")
+    try:
+        raw = bytes.fromhex(digits)
+    except ValueError:
+        raw = b""
+    if len(raw) != 16:
+        raise ValueError(f"{text!r} is not a job id; a job id looks like {id_text(new_id())}")
+    return raw
+
+
+# ------------------------------------------------------------------------------------------- asking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a job is to be run. Durations are seconds.
+
+    Args:
+        queue: the line it waits in.
+        name: what people call it; the function's or cell's name when empty.
+        priority: larger runs first; equal ones run first in, first out.
+        timeout: limit for one attempt, None for no limit.
+        retries: how many times it is run again after a failure.
+        backoff: pause before the first re-run; doubles each time, with jitter, at most an hour.
+        delay: how long it waits before it may start.
+        key: at most one live (pending or running) job per key.
+        isolated: run in a fresh process that no other job has used.
+
+    Raises:
+        TypeError, ValueError: an option has the wrong type or an impossible value.
+    """
+
+    queue: str = "default"
+    name: str = ""
+    priority: int = 0
+    timeout: float | None = None
+    retries: int = 0
+    backoff: float = 1.0
+    delay: float = 0.0
+    key: str | None = None
+    isolated: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("queue", "name"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be text, not {getattr(self, name)!r}")
+        if not self.queue:
+            raise ValueError("queue must not be empty")
+        if self.key is not None and (not isinstance(self.key, str) or not self.key):
+            raise TypeError(f"key must be non-empty text or None, not {self.key!r}")
+        for name in ("priority", "retries"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} must be a whole number, not {value!r}")
+        if not -(2**31) <= self.priority < 2**31:
+            raise ValueError(f"priority must fit in 32 bits, not {self.priority}")
+        if not 0 <= self.retries < 2**31:
+            raise ValueError(f"retries must not be negative, not {self.retries}")
+        for name in ("delay", "backoff"):
+            _check_seconds(name, getattr(self, name))
+        if self.timeout is not None:
+            _check_seconds("timeout", self.timeout)
+            if self.timeout == 0:
+                raise ValueError("timeout must be more than 0 seconds, or None for no limit")
+        if not isinstance(self.isolated, bool):
+            raise TypeError(f"isolated must be True or False, not {self.isolated!r}")
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not 0 <= value < float("inf"):  # also refuses NaN
+        raise ValueError(f"{name} must be 0 or more seconds, not {value!r}")
+
+
+def retry_delay(backoff: float, attempt: int, rng: random.Random) -> float:
+    """Seconds to wait before the attempt after `attempt` (1 for the first).
+
+    Exponential with "equal jitter": half of it fixed, half random, so that failures spread out but never retry at once
+    (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). At most an hour.
+    """
+    ceiling = min(backoff * 2.0 ** min(attempt - 1, 32), 3600.0)
+    return ceiling / 2 + rng.random() * ceiling / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One call, sealed and ready to be pushed.
+
+    Attributes:
+        code: SHA-256 of the sealed code blob; b"" for a cell, whose payload carries its source.
+        payload: sealed arguments, or the sealed parcel of a cell.
+        runtime: Python minor version it was pickled by ("3.11"), "" when any will do.
+        origin: JSON about where it came from (notebook, cell); opaque to the store.
+        ctx: JSON that middleware keeps across attempts.
+    """
+
+    id: JobId
+    kind: Kind
+    task: str
+    code: bytes
+    payload: Blob
+    runtime: str
+    options: Options
+    origin: str = ""
+    ctx: str = "{}"
+
+
+class Pushed(NamedTuple):
+    """The answer to one pushed message: `created` is False when the id or the key was there already."""
+
+    id: JobId
+    created: bool
+
+
+# ------------------------------------------------------------------------------------------- running
+
+
+class Lease(NamedTuple):
+    """The right to speak for a running job: every write about it shows its lease and is refused when it is stale."""
+
+    id: JobId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job handed to a worker, with all it needs to run it."""
+
+    lease: Lease
+    queue: str
+    task: str
+    kind: Kind
+    code: bytes
+    payload: Blob
+    timeout: float | None
+    retries: int
+    backoff: float
+    isolated: bool
+    origin: str
+    ctx: str
+
+
+class Claims(NamedTuple):
+    """The answer to a claim: jobs by priority, then age; and when the next delayed one is due (store's clock)."""
+
+    claims: list[Claim]
+    next_due: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt failed, in plain text: it is read where the exception itself must not be unpickled.
+
+    Attributes:
+        cause: "exception", "timeout", "lost" (its process died), "result" (cannot be pickled), "untrusted",
+            "cancelled" or "rejected".
+        types: qualified names of the exception's classes, most special first.
+        message: what people read first, one or two lines.
+        traceback: as formatted in the slot, may hold ANSI colours.
+    """
+
+    cause: str
+    types: tuple[str, ...] = ()
+    message: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt ended. `delay` (seconds) counts for RETRY only; `ctx` replaces the job's when not None."""
+
+    lease: Lease
+    ending: Ending
+    result: Blob | None = None
+    failure: Failure | None = None
+    error: Blob | None = None
+    delay: float = 0.0
+    ctx: str | None = None
+
+
+class Event(NamedTuple):
+    """Something a running job said. `data` is JSON.
+
+    kinds: "stream", "display_data", "update_display_data", "clear_output", "execute_result", "error" with the content
+    of the Jupyter message of that name; "progress" with the state of one bar (kept as the job's latest progress, not
+    appended).
+    """
+
+    lease: Lease
+    kind: str
+    data: str
+
+
+class Heard(NamedTuple):
+    """An event as read back: its place in the job's log, which attempt said it, when, and what."""
+
+    seq: int
+    attempt: int
+    at: float
+    kind: str
+    data: str
+
+
+class Tail(NamedTuple):
+    """Events after a place in the log. Read on from `next`; `dropped` counts bytes beyond the log's cap."""
+
+    events: list[Heard]
+    next: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """A worker as it introduces itself with each beat. `lease` is how long it may stay silent, in seconds."""
+
+    id: bytes
+    host: str
+    pid: int
+    started: float  # epoch seconds; with the pid it tells a process from a later one of the same number
+    runtime: str
+    queues: tuple[str, ...]
+    slots: int
+    busy: int = 0
+    lease: float = 15.0
+    detail: str = "{}"  # JSON for people: jobs at hand, memory, version
+    beat: float = 0.0  # set by the store
+
+
+class Beat(NamedTuple):
+    """What a worker learns from a beat: leases it has lost, and leases it is asked to stop."""
+
+    lost: list[Lease]
+    cancel: list[Lease]
+
+
+# ------------------------------------------------------------------------------------------- reading
+
+
+class Part(IntEnum):
+    """Blobs that `Store.get` adds to a row on request."""
+
+    PAYLOAD = 0
+    CODE = 1
+    RESULT = 2
+    ERROR = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A job as it stands in the store. Times are epoch seconds, UTC; blobs are None unless asked for.
+
+    Attributes:
+        due: when it may start; None when it may at once.
+        ended: a number that rises with each job that ends in this store: a cursor for those who wait for many.
+        cancelling: it is running and has been asked to stop.
+        progress: JSON of its bars, "" before the first.
+    """
+
+    id: JobId
+    queue: str
+    name: str
+    task: str
+    kind: Kind
+    state: State
+    priority: int
+    attempt: int
+    retries: int
+    timeout: float | None
+    key: str | None
+    runtime: str
+    code_digest: bytes
+    created: float
+    due: float | None
+    started: float | None
+    finished: float | None
+    ended: int | None
+    worker: bytes | None
+    cancelling: bool
+    progress: str
+    failure: Failure | None
+    origin: str
+    payload: Blob | None = None
+    code: Blob | None = None
+    result: Blob | None = None
+    error: Blob | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which jobs `Store.find` looks for; None or empty means any.
+
+    Attributes:
+        suffix: the last hex digits of the id (what people see and type).
+        ended_after: only jobs that ended after this `Row.ended` number, in that order.
+    """
+
+    queue: str | None = None
+    states: tuple[State, ...] = ()
+    name: str | None = None
+    key: str | None = None
+    suffix: str | None = None
+    created_after: float | None = None
+    ended_after: int | None = None
+
+
+class Page(NamedTuple):
+    """One page of `Store.find`; `after` goes into the next call, None when this was the last page."""
+
+    rows: list[Row]
+    after: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueCount:
+    """One queue in numbers. `oldest` is when its oldest pending job was created (epoch seconds)."""
+
+    states: Mapping[State, int]
+    paused: bool = False
+    oldest: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """The store in numbers."""
+
+    queues: Mapping[str, QueueCount]
+    workers: tuple[WorkerInfo, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """What `Store.tune` sets for a queue."""
+
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How long ended jobs are kept, in seconds, by how they ended; None keeps them."""
+
+    completed: float | None = None
+    failed: float | None = None
+    cancelled: float | None = None
+    states: tuple[State, ...] = field(default=(State.COMPLETED, State.FAILED, State.CANCELLED))
+
+
+class Topic(IntEnum):
+    """What a doorbell rings for."""
+
+    WORK = 0  # a worker may find something to claim
+    STOP = 1  # a worker may find something to stop
+    NEWS = 2  # a client may find a state, an event or progress it has not seen
