@@ -67,6 +67,10 @@ class Untrusted(CellqError):
     """Bytes that were not signed with this user's secret; nothing of them was unpickled."""
 
 
+class WrongPython(CellqError):
+    """Bytes pickled by another minor version of Python; only that one can read them."""
+
+
 class StoreUnavailable(CellqError):
     """The database or server cannot be used; the message gives its address and the cause."""
 

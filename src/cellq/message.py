@@ -21,6 +21,7 @@ A job's life:
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import threading
@@ -29,7 +30,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class State(StrEnum):
@@ -306,7 +307,12 @@ class Lease(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A job handed to a worker, with all it needs to run it."""
+    """A job handed to a worker, with all it needs to run it.
+
+    Attributes:
+        refunds: starts that did not count (released ones). The numbers in leases never repeat, so after a refund they
+            run ahead of the attempts that count: policies ask `attempt`, writes show `lease`.
+    """
 
     lease: Lease
     queue: str
@@ -320,6 +326,12 @@ class Claim:
     isolated: bool
     origin: str
     ctx: str
+    refunds: int = 0
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, 1 for the first; the job may have `retries + 1` of them."""
+        return self.lease.attempt - self.refunds
 
 
 class Claims(NamedTuple):
@@ -381,6 +393,12 @@ class Heard(NamedTuple):
     at: float
     kind: str
     data: str
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The content of the Jupyter message of this kind."""
+        found: dict[str, Any] = json.loads(self.data)
+        return found
 
 
 class Tail(NamedTuple):

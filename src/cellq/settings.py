@@ -101,7 +101,7 @@ def secret() -> bytes:
             pass
         except OSError:  # a file system without hard links
             if not path.exists():
-                os.replace(draft, path)
+                draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     return _read_secret(path)

@@ -97,7 +97,7 @@ class Store(Protocol):
         ...
 
     async def report(self, events: Sequence[Event]) -> list[Lease]:
-        """Append events in order, set progress (the last one wins); gives the stale leases, of which nothing is kept."""
+        """Append events in order, set progress (the last wins); gives the stale leases, of which nothing is kept."""
         ...
 
     async def finish(self, outcomes: Sequence[Outcome]) -> list[bool]:

@@ -1,0 +1,190 @@
+"""Ambient state of libraries that notebooks use: NumPy, pandas, matplotlib, and IPython's own shell."""
+
+from __future__ import annotations
+
+import sys
+from hashlib import sha512
+from importlib import import_module
+from typing import Any
+
+from cellq.cell.provider import GONE, Provider
+
+# ------------------------------------------------------------------------------------------------ NumPy
+
+
+def _numpy_random() -> object:
+    kind, keys, position, has_gauss, cached = sys.modules["numpy.random"].get_state()
+    return kind, keys.tobytes(), position, has_gauss, cached
+
+
+def _apply_numpy_random(state: Any) -> None:
+    import numpy as np
+
+    kind, keys, *rest = state
+    np.random.set_state((kind, np.frombuffer(keys, np.uint32), *rest))
+
+
+def _branch_numpy_random(state: Any, number: int) -> object:
+    digest = sha512(number.to_bytes(8, "big") + state[1] + repr(state[2:]).encode()).digest()
+    words = [int.from_bytes(digest[at : at + 4], "big") for at in range(0, len(digest), 4)]
+    kind, keys, *rest = sys.modules["numpy.random"].RandomState(words).get_state()
+    return (kind, keys.tobytes(), *rest)
+
+
+def _numpy_print() -> object:
+    return dict(sys.modules["numpy"].get_printoptions())
+
+
+def _apply_numpy_print(state: Any) -> None:
+    import numpy as np
+
+    # `override_repr` is newer than some NumPys, and `GONE` means the library has another idea of its options.
+    options = {key: value for key, value in state.items() if value is not GONE and key in np.get_printoptions()}
+    np.set_printoptions(**options)
+
+
+def _numpy_errors() -> object:
+    return dict(sys.modules["numpy"].geterr())
+
+
+def _apply_numpy_errors(state: Any) -> None:
+    import numpy as np
+
+    np.seterr(**{key: value for key, value in state.items() if value is not GONE})
+
+
+# ----------------------------------------------------------------------------------------------- pandas
+
+
+def _pandas_options() -> dict[str, object]:
+    config = import_module("pandas._config.config")
+    registered = config._registered_options
+    found: dict[str, object] = {}
+
+    def look(tree: dict[str, Any], prefix: str) -> None:
+        for key, value in tree.items():
+            path = prefix + key
+            if isinstance(value, dict):
+                look(value, path + ".")
+            elif path in registered:
+                default = registered[path].defval
+                if value is not default and value != default:
+                    found[path] = value
+
+    look(config._global_config, "")
+    return found
+
+
+def _apply_pandas_options(state: Any) -> None:
+    pd = import_module("pandas")
+
+    for key, value in state.items():
+        if value is GONE:
+            pd.reset_option(f"^{key}$")
+        else:
+            pd.set_option(key, value)
+
+
+# ------------------------------------------------------------------------------------------- matplotlib
+
+# Each side draws with its own backend.
+_OWN_PARAMS = frozenset({"backend", "backend_fallback", "interactive", "toolbar", "webagg.port", "timezone"})
+
+
+def _params() -> dict[str, object]:
+    matplotlib = sys.modules["matplotlib"]
+    default = matplotlib.rcParamsDefault
+    # dict.items: the class's own lookup resolves the backend, which imports pyplot.
+    usual = dict(dict.items(default))
+    return {
+        key: value
+        for key, value in dict.items(matplotlib.rcParams)
+        if key not in _OWN_PARAMS and (key not in usual or value != usual[key])
+    }
+
+
+def _apply_params(state: Any) -> None:
+    import matplotlib as mpl
+
+    for key, value in state.items():
+        mpl.rcParams[key] = mpl.rcParamsDefault[key] if value is GONE else value
+
+
+def _inline() -> dict[str, object]:
+    backend = sys.modules["matplotlib_inline.config"].InlineBackend
+    if not backend.initialized():
+        return {}
+    figures = backend.instance()
+    return {
+        "figure_formats": sorted(figures.figure_formats),
+        "print_figure_kwargs": dict(figures.print_figure_kwargs),
+        "close_figures": figures.close_figures,
+        "rc": dict(figures.rc),
+    }
+
+
+def _apply_inline(state: Any) -> None:
+    from IPython.core.getipython import get_ipython
+    from matplotlib_inline.config import InlineBackend
+
+    shell = get_ipython()
+    if shell is None:
+        return
+    figures = InlineBackend.instance(parent=shell)
+    if figures.shell is None:
+        figures.shell = shell
+    for key, value in state.items():
+        if value is not GONE:
+            setattr(figures, key, set(value) if key == "figure_formats" else value)
+
+
+def _inline_backend() -> object:
+    return "matplotlib_inline.backend_inline" in sys.modules or None
+
+
+def _apply_inline_backend(state: Any) -> None:
+    import_module("matplotlib_inline.backend_inline")  # lets figures be shown as values, without one being drawn
+
+
+# ---------------------------------------------------------------------------------------------- IPython
+
+
+def _shell() -> dict[str, object]:
+    shell = sys.modules["IPython.core.getipython"].get_ipython()
+    if shell is None:
+        return {}
+    plain = shell.display_formatter.formatters["text/plain"]
+    return {
+        "ast_node_interactivity": shell.ast_node_interactivity,
+        "autoawait": shell.autoawait,
+        "xmode": shell.InteractiveTB.mode,
+        "float_precision": plain.float_precision,
+        "pprint": plain.pprint,
+        "flags": shell.compile.flags,
+    }
+
+
+def _apply_shell(state: Any) -> None:
+    shell: Any = import_module("IPython.core.getipython").get_ipython()
+    if shell is None:
+        return
+    plain = shell.display_formatter.formatters["text/plain"]
+    for key, value in state.items():
+        if key == "xmode":
+            shell.InteractiveTB.set_mode(mode=value)
+        elif key == "flags":  # `from __future__ import annotations` in an earlier cell counts for later ones
+            shell.compile.flags = value
+        else:
+            setattr(plain if key in ("float_precision", "pprint") else shell, key, value)
+
+
+PROVIDERS = (
+    Provider("numpy.random", _numpy_random, _apply_numpy_random, module="numpy.random", branch=_branch_numpy_random),
+    Provider("numpy print options", _numpy_print, _apply_numpy_print, module="numpy"),
+    Provider("numpy error handling", _numpy_errors, _apply_numpy_errors, module="numpy"),
+    Provider("pandas options", _pandas_options, _apply_pandas_options, module="pandas._config.config"),
+    Provider("rcParams", _params, _apply_params, module="matplotlib"),
+    Provider("inline backend", _inline_backend, _apply_inline_backend, module="matplotlib.pyplot"),
+    Provider("inline figures", _inline, _apply_inline, module="matplotlib_inline.config"),
+    Provider("shell", _shell, _apply_shell, module="IPython.core.getipython"),
+)

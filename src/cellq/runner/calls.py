@@ -1,0 +1,126 @@
+"""From a ticket to a call, and from what the call gave to what the worker is told.
+
+Functions are decoded once and kept, keyed by the digest of their code: `map` over one function unpickles it once per
+slot. Jobs of one function therefore share that function's globals, as calls in one session do (`isolated=True` gives a
+job a process of its own).
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from cellq.errors import CellqError, NotPicklable, Untrusted
+from cellq.frames import Done, Ticket, blob, flat
+from cellq.message import Blob, Failure, Kind
+from cellq.wire.exceptions import carry, describe
+from cellq.wire.sealing import Purpose, Seal
+
+KEPT_FUNCTIONS = 64
+"""How many decoded functions a slot keeps."""
+
+
+class Calls:
+    """Opens payloads and seals what comes out of them.
+
+    Args:
+        seal: signs and verifies with this user's secret.
+        spill_dir: where large results go as files, None to keep them in the frame.
+    """
+
+    def __init__(self, seal: Seal, spill_dir: Path | None) -> None:
+        self._seal = seal
+        self._spill_dir = spill_dir
+        self._blobs: dict[bytes, Blob] = {}
+        self._functions: OrderedDict[bytes, Callable[..., object]] = OrderedDict()
+
+    def learn(self, digest: bytes, sealed: Blob) -> None:
+        """Keep a sealed function until it is called for the first time."""
+        self._blobs[digest] = sealed
+
+    def knows(self, ticket: Ticket) -> bool:
+        """Whether the ticket can be opened without asking the worker for code."""
+        return ticket.kind == Kind.CELL or ticket.code in self._functions or ticket.code in self._blobs
+
+    def open_call(self, ticket: Ticket) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
+        """The function and its arguments.
+
+        Raises:
+            Untrusted: something was not signed with this user's secret.
+        """
+        function = self._functions.get(ticket.code)
+        if function is None:
+            function = self._seal.open_code(self._blobs.pop(ticket.code), ticket.code)
+            self._functions[ticket.code] = function
+            if len(self._functions) > KEPT_FUNCTIONS:
+                self._functions.popitem(last=False)
+        else:
+            self._functions.move_to_end(ticket.code)
+        args, kwargs = self.open_payload(ticket)  # type: ignore[misc]  # what a client sealed under this purpose
+        return function, args, kwargs
+
+    def open_payload(self, ticket: Ticket) -> object:
+        """The arguments of a call, or the parcel of a cell."""
+        return self._seal.open(blob(ticket.payload), purpose=Purpose.CALL, job_id=ticket.id, code=ticket.code)
+
+    def ok(self, ticket: Ticket, value: object, seconds: float) -> Done:
+        """The job returned `value`. A value that cannot travel makes it a failure that says so."""
+        try:
+            result = self._seal.seal(
+                value,
+                purpose=Purpose.RESULT,
+                job_id=ticket.id,
+                code=ticket.code,
+                label="the result",
+                spill_dir=self._spill_dir,
+            )
+        except NotPicklable as error:
+            return self.failed(ticket, error, seconds, cause="result")
+        return Done(ticket.number, "ok", flat(result), None, None, seconds)
+
+    def failed(
+        self,
+        ticket: Ticket,
+        error: BaseException,
+        seconds: float,
+        *,
+        cause: str = "exception",
+        text: str | None = None,
+    ) -> Done:
+        """The job raised. `text` is its traceback, formatted here when not given."""
+        if isinstance(error, Untrusted):
+            cause = "untrusted"
+        if text is None:
+            text = "" if cause == "result" else _traceback(error)
+        failure = describe(error, cause=cause, traceback=text)
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
+        carried: Blob | None
+        try:
+            carried = self._seal.seal(carry(error), purpose=Purpose.ERROR, job_id=ticket.id, code=ticket.code)
+        except (CellqError, RecursionError, MemoryError):
+            carried = None
+        return Done(
+            ticket.number,
+            status,
+            None,
+            _flat_failure(failure),
+            None if carried is None else flat(carried),
+            seconds,
+        )
+
+
+def _flat_failure(failure: Failure) -> tuple[str, tuple[str, ...], str, str]:
+    return (failure.cause, failure.types, failure.message, failure.traceback)
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback without this package's own frames at its top: people look for theirs."""
+    step = error.__traceback__
+    while step is not None and step.tb_frame.f_globals.get("__name__", "").startswith("cellq.runner"):
+        step = step.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, step))
+    except Exception as broken:  # an exception whose __str__ raises
+        return f"(the traceback of a {type(error).__qualname__} cannot be shown: {broken!r})\n"

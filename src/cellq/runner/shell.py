@@ -1,0 +1,345 @@
+"""An IPython shell in a slot: a cell behaves as in the notebook, and what it shows is emitted as Jupyter messages.
+
+    prepare()                  once, in the zygote: one shell, no threads; every forked child has it ready
+    shell.serve(cell, ...)     in the child: the cell under IPython's rules
+
+                       ┌─ display(...), figures ─▶ Publisher ─▶ display_data, update_display_data, clear_output
+    run_cell(source) ──┼─ last expression ───────▶ Hook ──────▶ execute_result
+                       └─ exception ─────────────▶ _showtraceback ─▶ error
+
+Plain text goes to `sys.stdout` and `sys.stderr`, which the slot captures. ipykernel is never imported: tqdm, rich and
+plotly ask for it to find out where they are, and would then look for a front end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import builtins
+import codecs
+import getpass
+import json
+import linecache
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+try:
+    from IPython.core import async_helpers
+    from IPython.core.compilerop import CachingCompiler
+    from IPython.core.displayhook import DisplayHook
+    from IPython.core.displaypub import DisplayPublisher
+    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+    from traitlets import Type
+    from traitlets.config import Config
+except ImportError:  # a worker that only runs functions needs no IPython
+    CachingCompiler = DisplayHook = DisplayPublisher = InteractiveShell = ExecutionResult = object  # type: ignore[assignment,misc]
+    Config = async_helpers = None  # type: ignore[assignment,misc]
+
+    def Type(kind: object) -> object:  # type: ignore[no-redef]
+        """Stands for the trait of that name."""
+        return kind
+
+
+from cellq.errors import CellqError
+
+Emit = Callable[[str, dict[str, Any]], None]
+"""Takes the kind of a Jupyter message and its content."""
+
+INLINE = "module://matplotlib_inline.backend_inline"
+
+# In a notebook a loop is always running; here one is started for cells that count on it.
+_NEEDS_LOOP = re.compile(r"\b(create_task|ensure_future|get_running_loop|TaskGroup)\b")
+_UNIQUE = re.compile(r"[0-9a-f]{32}")
+
+
+class Publisher(DisplayPublisher):
+    """Where `display` and figures go.
+
+    Display ids that the user chose carry the job's id, so that two jobs cannot update each other. Those that IPython
+    made are unique, and a handle made on one side works on the other.
+    """
+
+    def publish(  # type: ignore[override]  # IPython's own signature differs between versions
+        self,
+        data: dict[str, Any],
+        metadata: dict[str, Any] | None = None,
+        *,
+        transient: dict[str, Any] | None = None,
+        update: bool = False,
+        **_: object,
+    ) -> None:
+        """Emit a display, or the update of one."""
+        transient = dict(transient or {})
+        name = transient.get("display_id")
+        if name and not _UNIQUE.fullmatch(str(name)):
+            transient["display_id"] = f"{_of(self).job_id}-{name}"
+        content = {"data": data, "metadata": metadata or {}, "transient": transient}
+        _of(self).emit("update_display_data" if update else "display_data", content)
+
+    def clear_output(self, wait: bool = False) -> None:
+        """Emit the request to clear the cell's output."""
+        _of(self).emit("clear_output", {"wait": wait})
+
+
+class Hook(DisplayHook):
+    """Where the value of the last expression goes."""
+
+    @property
+    def prompt_count(self) -> int:
+        """The number for `Out[n]`: here the cell's own, since the history counts nothing."""
+        return int(_of(self).execution_count)
+
+    def __call__(self, result: object = None) -> None:
+        """Show a value; kept as the job's result even when a trailing semicolon hides it."""
+        _of(self).value = result
+        super().__call__(result)  # type: ignore[no-untyped-call]
+
+    def quiet(self) -> bool:
+        """Whether the cell ends with a semicolon. (IPython looks into the history, which is off here.)"""
+        return bool(self.semicolon_at_end_of_expression(_of(self).source))  # type: ignore[no-untyped-call]
+
+    def write_output_prompt(self) -> None:
+        """The front end draws the prompt."""
+
+    def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
+        """Emit the value in all its representations."""
+        content = {"data": format_dict, "metadata": md_dict or {}, "execution_count": self.prompt_count}
+        _of(self).emit("execute_result", content)
+
+    def finish_displayhook(self) -> None:
+        """Nothing was printed, so nothing needs a line end."""
+        self._is_active = False
+
+
+def _of(part: Any) -> WorkerShell:
+    """The shell that a hook or publisher belongs to."""
+    shell: WorkerShell = part.shell
+    return shell
+
+
+class Compiler(CachingCompiler):
+    """Gives the cell the line numbers it has in the notebook, where the enqueuing line stands above it."""
+
+    header = ""
+    source = ""
+    cell_file = ""
+
+    def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
+        """Name the code for tracebacks; the enqueuing line becomes part of what they show."""
+        name = str(super().cache(transformed_code, number, raw_code=raw_code))
+        above = self._above()
+        if raw_code == self.source and above:
+            self.cell_file = name
+            _, stamp, lines, file = linecache.cache[name]  # type: ignore[misc]
+            lines = [*above, *lines]
+            linecache.cache[name] = (sum(map(len, lines)), stamp, lines, file)
+        return name
+
+    def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> Any:
+        """Parse, shifted down by the lines above the cell."""
+        if filename == self.cell_file:
+            source = "\n" * len(self._above()) + source
+        return super().ast_parse(source, filename, symbol)
+
+    def _above(self) -> list[str]:
+        """The lines above the code proper; IPython drops empty ones at its start."""
+        empty = len(self.source) - len(self.source.lstrip())
+        return [*self.header.splitlines(keepends=True), *["\n"] * self.source.count("\n", 0, empty)]
+
+
+class WorkerShell(InteractiveShell):
+    """The shell of a slot. `emit`, `job_id`, `source` and `value` belong to the cell that runs."""
+
+    displayhook_class = Type(Hook)
+    display_pub_class = Type(Publisher)
+    compiler_class = Type(Compiler)
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._emit: Emit = lambda kind, content: None
+        self.job_id = ""
+        self.source = ""
+        self.value: object = None
+        self.traceback = ""
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+
+    def serve(
+        self, source: str, *, header: str, execution_count: int | None, job_id: str, emit: Emit
+    ) -> ExecutionResult:
+        """Run a cell.
+
+        Args:
+            source: the cell's text.
+            header: lines above it in the notebook cell.
+            execution_count: the notebook's number for it.
+            job_id: prefix for display ids.
+            emit: takes what the cell shows.
+        """
+        self._emit, self.job_id, self.source, self.value, self.traceback = emit, job_id, source, None, ""
+        compiler: Any = self.compile
+        compiler.header, compiler.source = header, source
+        self.execution_count = execution_count or 1
+        builtins.input = _no_input
+        getpass.getpass = _no_input
+        try:
+            return self.run_cell(source, store_history=False)  # type: ignore[no-untyped-call,no-any-return]
+        finally:
+            self._end_tasks()
+
+    def emit(self, kind: str, content: dict[str, Any]) -> None:
+        """Hand on a message, its content made fit for JSON."""
+        self._emit(kind, _clean(content))
+
+    # ------------------------------------------------------------------------- what IPython calls
+
+    def enable_gui(self, gui: object = None) -> None:
+        """No event loop of a window system runs here."""
+
+    def ask_exit(self) -> None:
+        """`exit` and `quit` end the job as `sys.exit` does."""
+        raise SystemExit
+
+    def should_run_async(self, raw_cell: str, **kwargs: Any) -> bool:
+        """Whether the cell runs inside an event loop."""
+        return bool(super().should_run_async(raw_cell, **kwargs)) or _NEEDS_LOOP.search(raw_cell) is not None
+
+    def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.traceback = "\n".join(stb)
+        try:
+            message = str(evalue)
+        except Exception as error:  # an exception whose __str__ fails
+            message = f"<{type(error).__name__} in __str__>"
+        self.emit("error", {"ename": etype.__name__, "evalue": message, "traceback": list(stb)})
+
+    def system_piped(self, cmd: str) -> None:
+        """`!command`: its output is streamed into the cell as it comes."""
+        command = self.var_expand(cmd, depth=1)  # type: ignore[no-untyped-call]
+        sys.stdout.flush()
+        process = subprocess.Popen(
+            command,
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            executable=os.environ.get("SHELL") if os.name == "posix" else None,
+        )
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        try:
+            assert process.stdout is not None
+            while chunk := process.stdout.read1(65536):  # type: ignore[attr-defined]
+                sys.stdout.write(decoder.decode(chunk))
+                sys.stdout.flush()
+            sys.stdout.write(decoder.decode(b"", True))
+            code = process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            raise
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
+        self.user_ns["_exit_code"] = code
+
+    system_raw = system_piped
+    system = system_piped
+
+    # ------------------------------------------------------------------------------- event loop
+
+    def _end_tasks(self) -> None:
+        """A task that outlives its cell cannot come back into the notebook: it is stopped, and the cell says so."""
+        loop = getattr(async_helpers, "_asyncio_event_loop", None)
+        if loop is None or loop.is_closed() or loop.is_running():
+            return
+        tasks = asyncio.all_tasks(loop)
+        if not tasks:
+            return
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        names = ", ".join(sorted(getattr(task.get_coro(), "__qualname__", "a task") for task in tasks))
+        print(f"cellq: stopped with its cell: {names}. Await a task in the cell that starts it.", file=sys.stderr)
+
+
+# Libraries that ask in which shell they run (pandas, rich, plotly) shall get the notebook's answer.
+WorkerShell.__name__ = WorkerShell.__qualname__ = "ZMQInteractiveShell"
+
+
+def _no_input(*_: object, **__: object) -> NoReturn:
+    raise EOFError("a job cannot ask for input: pass the answer in as a variable")
+
+
+def _clean(value: Any) -> Any:
+    """The same content with nothing in it that JSON has no word for; bytes become base64 text."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return _clean_deep(value)
+    return value
+
+
+def _clean_deep(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, dict):
+        return {str(key): _clean_deep(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean_deep(item) for item in value]
+    if hasattr(value, "item") and callable(value.item):  # a NumPy scalar
+        try:
+            return _clean_deep(value.item())
+        except (TypeError, ValueError):
+            return repr(value)
+    return repr(value)
+
+
+_shell: WorkerShell | None = None
+
+
+def prepare() -> bool:
+    """Make the shell of this process, once; for the zygote, before it forks. Starts no thread.
+
+    Returns:
+        False when IPython is not installed: functions run, cells do not.
+    """
+    global _shell
+    if _shell is None and Config is not None:
+        os.environ["MPLBACKEND"] = INLINE
+        config = Config()
+        config.HistoryManager.enabled = False
+        config.HistoryManager.hist_file = ":memory:"
+        config.InteractiveShell.colors = "Neutral" if async_helpers is None else _colors()
+        config.InteractiveShell.autoindent = False
+        _shell = WorkerShell.instance(config=config)
+    return _shell is not None
+
+
+def _colors() -> str:
+    default = str(InteractiveShell.colors.default_value or "")
+    return default if default.lower() == "neutral" else "Neutral"
+
+
+def adopt(emit: Emit) -> None:
+    """What is displayed while no cell runs, by functions, goes here."""
+    if _shell is not None:
+        _shell._emit = emit
+
+
+def current() -> WorkerShell:
+    """The shell of this process.
+
+    Raises:
+        CellqError: IPython is not installed where the worker runs.
+    """
+    if not prepare() or _shell is None:
+        raise CellqError(
+            "this worker cannot run cells: IPython is not installed there. Run: pip install 'cellq[notebook]'"
+        )
+    return _shell

@@ -1,0 +1,173 @@
+"""The process that slots are forked from.
+
+A fresh interpreter that imports IPython takes half a second; a fork of one that has done so takes milliseconds. So a
+worker starts one process, this one, which imports what every slot needs and then only forks, reaps and tells:
+
+     worker ── FORK (token, lane) + 2 descriptors ──▶ zygote ── fork ──▶ child: its own session, dies with the zygote
+            ◀──────────────── BORN (token, pid) ───── zygote
+            ◀─────── DIED (pid, status, memory) ───── zygote  ◀─ SIGCHLD
+
+It stays clean: one thread, no event loop, no connection, nothing computed. A process that has more than that must not
+be forked. When its socket closes, the worker is gone: it kills every child with its whole process group, and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import types
+from typing import NoReturn
+
+from cellq import settings
+from cellq.frames import Decoder, Frame, pack
+from cellq.message import Lane
+from cellq.runner import bars, coroutines, main, shell
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Zygote:
+    """Forks slots on request until its worker goes away.
+
+    Args:
+        control: the socket to the worker.
+        secret: signs and verifies payloads in the slots.
+        spill_dir: where slots put large results.
+    """
+
+    def __init__(self, control: socket.socket, secret: bytes, spill_dir: str | None) -> None:
+        self._control = control
+        self._secret = secret
+        self._spill_dir = spill_dir
+        self._children: set[int] = set()
+
+    def serve(self) -> None:
+        """The loop: requests from the worker, deaths of children."""
+        bell_read, bell_write = os.pipe()
+        os.set_blocking(bell_read, False)
+        os.set_blocking(bell_write, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(bell_write, warn_on_full_buffer=False)
+        waiting = select.poll()
+        waiting.register(self._control, select.POLLIN)
+        waiting.register(bell_read, select.POLLIN)
+        decoder = Decoder()
+        while True:
+            for descriptor, _ in waiting.poll():
+                if descriptor == bell_read:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(bell_read, 4096)
+                    self._reap()
+                elif not self._requests(decoder, (bell_read, bell_write)):
+                    self._end()
+
+    def _requests(self, decoder: Decoder, private: tuple[int, int]) -> bool:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, 4096, 32)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            return False
+        for kind, value in decoder.feed(data):
+            match kind, value:
+                case Frame.FORK, (int(token), int(lane)):
+                    sock, marker = descriptors[:2]
+                    del descriptors[:2]
+                    self._fork(token, Lane(lane), sock, marker, private)
+                case _:
+                    return False
+        return True
+
+    def _fork(self, token: int, lane: Lane, sock: int, marker: int, private: tuple[int, int]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                self._control.close()
+                for descriptor in private:
+                    os.close(descriptor)
+                self._be_slot(lane, sock, marker)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+                os._exit(70)
+            os._exit(0)
+        os.close(sock)
+        os.close(marker)
+        self._children.add(pid)
+        self._tell(Frame.BORN, (token, pid))
+
+    def _be_slot(self, lane: Lane, sock: int, marker: int) -> None:
+        os.setsid()  # Ctrl-C in a terminal is for the worker; and a kill can take the job's subprocesses along
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        sys.path.insert(0, "")  # as in a kernel; not before, so that no file of the user's shadows ours
+        link = socket.socket(fileno=sock)
+        if lane is Lane.SYNC:
+            main.serve(link, marker, self._secret, self._spill_dir)
+        else:
+            os.close(marker)
+            coroutines.serve(link, self._secret, self._spill_dir)
+        # Threads that a job has left running must not keep the process alive.
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        os._exit(0)
+
+    def _reap(self) -> None:
+        while self._children:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._children.discard(pid)
+            self._tell(Frame.DIED, (pid, status, _peak_memory(usage)))
+
+    def _tell(self, kind: Frame, value: object) -> None:
+        with contextlib.suppress(OSError):  # the worker is gone: the next read says so
+            self._control.sendall(pack(kind, value))
+
+    def _end(self) -> NoReturn:
+        for pid in self._children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        os._exit(0)
+
+
+def _peak_memory(usage: resource.struct_rusage) -> int:
+    # ru_maxrss is in KiB on Linux, in bytes on macOS (getrusage(2) of each).
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def run(descriptor: int, config: str) -> None:
+    """The zygote's main.
+
+    Args:
+        descriptor: number of the inherited control socket.
+        config: JSON with "spill_dir" (path or null) and "preload" (names of modules).
+    """
+    options = json.loads(config)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.modules["__main__"] = types.ModuleType("__main__")  # jobs get a clean one, not this file
+    bars.install()
+    shell.prepare()
+    for name in options["preload"]:
+        importlib.import_module(name)
+    secret = settings.secret()
+    gc.collect()
+    gc.freeze()  # keeps the shared pages shared: the collector of a child does not write into these objects
+    Zygote(socket.socket(fileno=descriptor), secret, options["spill_dir"]).serve()
+
+
+if __name__ == "__main__":
+    run(int(sys.argv[1]), sys.argv[2])

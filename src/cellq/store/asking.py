@@ -1,0 +1,137 @@
+"""What clients ask of a store: jobs pushed, cancelled, tried again, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from cellq.message import Action, Changed, JobId, Message, Pushed, Topic, lane_of
+from cellq.store.statements import statements
+from cellq.store.turn import CANCELLED, DELAYED, READY, RUNNING, Turn
+
+_PUSH = statements("push")
+_CHANGE = statements("change")
+
+
+def push(
+    turn: Turn,
+    messages: Sequence[Message],
+    payloads: Sequence[bytes | str | None],
+    code: Mapping[bytes, bytes | str | None],
+) -> list[Pushed]:
+    """See `Store.push`; payloads and code as rows are to hold them."""
+    sql, now = turn.sql, turn.now
+    pushed = []
+    for message, payload in zip(messages, payloads, strict=True):
+        options = message.options
+        key = options.key
+        if key is not None and not sql.execute(_PUSH.known, (message.id,)).fetchone():
+            holder = sql.execute(_PUSH.live_key, (key,)).fetchone()
+            if holder is not None:
+                pushed.append(Pushed(holder[0], False))
+                if isinstance(payload, str):
+                    turn.discards.append(payload)
+                continue
+        state, due = (DELAYED, now + options.delay) if options.delay else (READY, None)
+        line = turn.line_id(options.queue, lane_of(message.kind), message.runtime)
+        added = sql.execute(
+            _PUSH.add,
+            (
+                message.id,
+                state,
+                line,
+                options.priority,
+                due,
+                now,
+                options.retries,
+                options.timeout,
+                options.backoff,
+                options.isolated,
+                message.kind,
+                message.task,
+                options.name or message.task,
+                key,
+                message.code,
+                message.origin,
+                message.ctx,
+                payload,
+            ),
+        )
+        created = added.rowcount == 1
+        if created:
+            turn.moved(line, None, state)
+            turn.wanted(message.code, 1)
+        pushed.append(Pushed(message.id, created))
+    for digest, body in code.items():
+        if not sql.execute(_PUSH.has_code, (digest,)).fetchone():
+            sql.execute(_PUSH.add_code, (digest, body))
+            sql.execute(_PUSH.add_demand, (digest,))
+    turn.ring(Topic.WORK)
+    return pushed
+
+
+def delete(turn: Turn, seq: int, line: int, state: int, code: bytes) -> None:
+    """Remove an ended job with its log and its files."""
+    for held in turn.sql.execute(_CHANGE.files, (seq,)).fetchone():
+        if held is not None:
+            turn.discards.append(held)
+    turn.sql.execute(_CHANGE.silence, (seq,))
+    turn.sql.execute(_CHANGE.delete, (seq,))
+    turn.moved(line, state, None)
+    turn.wanted(code, -1)
+    turn.ring(Topic.NEWS)
+
+
+def _cancel(turn: Turn, job_id: JobId) -> Changed:
+    found = turn.sql.execute(_CHANGE.standing, (job_id,)).fetchone()
+    if found is None:
+        return Changed.UNKNOWN
+    state, seq, line, _, _, stop = found
+    if state in (READY, DELAYED):
+        turn.sql.execute(_CHANGE.cancel, (turn.now, turn.next_ended(), seq))
+        turn.moved(line, state, CANCELLED)
+        turn.ring(Topic.NEWS)
+        return Changed.DONE
+    if state == RUNNING:
+        if not stop:
+            turn.sql.execute(_CHANGE.ask, (seq,))
+            turn.ring(Topic.STOP, Topic.NEWS)
+        return Changed.ASKED
+    return Changed.ALREADY if state == CANCELLED else Changed.REFUSED
+
+
+def _retry(turn: Turn, job_id: JobId) -> Changed:
+    found = turn.sql.execute(_CHANGE.standing, (job_id,)).fetchone()
+    if found is None:
+        return Changed.UNKNOWN
+    state, seq, line, key, _, _ = found
+    if state in (READY, DELAYED):
+        return Changed.ALREADY
+    if state == RUNNING or (key is not None and turn.sql.execute(_CHANGE.live_key, (key,)).fetchone()):
+        return Changed.REFUSED
+    for held in turn.sql.execute(_CHANGE.files, (seq,)).fetchone()[1:]:
+        if held is not None:
+            turn.discards.append(held)
+    turn.sql.execute(_CHANGE.silence, (seq,))
+    turn.sql.execute(_CHANGE.retry, (seq,))
+    turn.moved(line, state, READY)
+    turn.ring(Topic.WORK, Topic.NEWS)
+    return Changed.DONE
+
+
+def _delete(turn: Turn, job_id: JobId) -> Changed:
+    found = turn.sql.execute(_CHANGE.standing, (job_id,)).fetchone()
+    if found is None:
+        return Changed.UNKNOWN
+    state, seq, line, _, code, _ = found
+    if state in (READY, DELAYED, RUNNING):
+        return Changed.REFUSED
+    delete(turn, seq, line, state, code)
+    return Changed.DONE
+
+
+CHANGES: Mapping[Action, Callable[[Turn, JobId], Changed]] = {
+    Action.CANCEL: _cancel,
+    Action.RETRY: _retry,
+    Action.DELETE: _delete,
+}
+"""What `Store.change` does to one job."""

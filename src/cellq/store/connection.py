@@ -1,0 +1,318 @@
+"""The one connection of a handle: its thread, its gate, and the commit that concurrent callers share.
+
+A transaction is one function run on aiosqlite's thread. An await per statement costs 40 to 240 µs, and a cancelled
+await does not stop its statement, so a transaction made of awaits can be torn; a function cannot.
+
+    event loop                                     aiosqlite's thread
+    await write(a) ── inbox [a] ── post ─────────▶ gate · BEGIN · a · COMMIT · ring
+    await write(b) ── inbox [b] ── post ──┐           (while this runs, work gathers)
+    await write(c) ── inbox [b, c]        └──────▶ gate · BEGIN · b · c · COMMIT · ring
+
+Nobody waits for a timer: the first caller finds the thread idle and is served alone, under load commits are shared.
+Work that raises must not spoil what shares its commit: then everything is rolled back and each is done on its own. So
+work is written to be run twice: it changes nothing but rows before the commit.
+
+aiosqlite has no public way to run a function on its thread. It does hand the argument of `executescript` unseen to the
+sqlite3 connection on that thread, and that class is ours to choose: `_Courier` lets a function travel there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from cellq.errors import StoreUnavailable
+from cellq.store.doorbell import Ringer
+from cellq.store.gate import Gate
+from cellq.store.schema import prepare
+from cellq.store.statements import statements
+from cellq.store.turn import Lines, Turn
+
+T = TypeVar("T")
+
+_BUSY_TIMEOUT = 5.0
+
+_CAUSES = {
+    sqlite3.SQLITE_FULL: "the disk is full. Free some space and try again; nothing was half written",
+    sqlite3.SQLITE_READONLY: "it, or its folder, is read-only. Choose another place: cellq.Queue('sqlite:///…')",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Check that its folder exists and that you may write there",
+    sqlite3.SQLITE_PERM: "you have no permission to use it",
+    sqlite3.SQLITE_NOTADB: "it is not a cellq database. Choose another path, or move that file away",
+    sqlite3.SQLITE_CORRUPT: "it is damaged. Move it away to start anew; `sqlite3 FILE .recover` may save its rows",
+    sqlite3.SQLITE_BUSY: "another program keeps it locked. Close whatever has it open and try again",
+    sqlite3.SQLITE_LOCKED: "another program keeps it locked. Close whatever has it open and try again",
+    sqlite3.SQLITE_IOERR: "the disk reported an error",
+}
+
+
+class _Courier(sqlite3.Connection):
+    """A connection whose `executescript` also takes a function, and calls it with the connection."""
+
+    def executescript(self, sql_script: Any, /) -> Any:
+        return sql_script(self) if callable(sql_script) else super().executescript(sql_script)
+
+
+class _Work:
+    """A piece of a transaction, whom to tell, and what came of it."""
+
+    __slots__ = ("do", "error", "future", "result")
+
+    def __init__(self, do: Callable[[Turn], Any], future: asyncio.Future[Any] | None) -> None:
+        self.do = do
+        self.future = future  # None for the caller who posted, and gets the answer by returning
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Connection:
+    """A SQLite database as a handle uses it. Belongs to one event loop and one process.
+
+    Args:
+        path: the database file.
+        durability: "normal" (a power loss may take the last commits along) or "full" (every commit is synced).
+        clock: gives the time in epoch seconds.
+        patience: seconds to wait for other writers.
+        discard: called after a commit with each reference to a file that no row needs any more.
+        committed: called in the event loop with the mask of topics after a commit that rang.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: str,
+        clock: Callable[[], float],
+        patience: float,
+        discard: Callable[[str], None],
+        committed: Callable[[int], None],
+    ) -> None:
+        self.path = path
+        self.lines = Lines()
+        self.own_port = 0
+        self._durability = durability
+        self._clock = clock
+        self._patience = patience
+        self._discard = discard
+        self._committed = committed
+        self._ringer = Ringer()
+        self._stale: list[tuple[int, bytes]] = []
+        self._inbox: list[_Work] = []
+        self._posted = False
+        self._lock = threading.Lock()  # inbox and posted
+        self._db: aiosqlite.Connection | None = None
+        self._gate: Gate | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+        self._file = (0, 0)
+
+    @property
+    def is_open(self) -> bool:
+        """Between `open` and `close`."""
+        return self._db is not None
+
+    async def open(self) -> None:
+        """Open the database; create it, or bring it up to date.
+
+        Raises:
+            StoreUnavailable: with the path and the cause.
+        """
+        self._pid = os.getpid()
+        self._loop = asyncio.get_running_loop()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fresh = not self.path.exists()
+            self._gate = Gate(self.path.with_name(self.path.name + ".lock"), self._patience)
+            db = aiosqlite.connect(
+                self.path,
+                factory=_Courier,
+                isolation_level=None,
+                timeout=min(_BUSY_TIMEOUT, self._patience),
+                cached_statements=256,
+            )
+            # A handle that nobody closed must not keep the interpreter from ending. (A crash loses no commit either.)
+            thread: Any = getattr(db, "_thread", db)
+            thread.daemon = True
+            self._db = await db
+            if fresh:
+                self.path.chmod(0o600)
+            gate = self._gate
+            await self._run(lambda sql: prepare(sql, gate, self.path, self._durability))
+            self._file = self._identity()
+        except (sqlite3.Error, OSError) as error:
+            await self.close()
+            raise self._unavailable(error) from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Finish what is posted and let go."""
+        db, self._db = self._db, None
+        if db is not None and self._pid == os.getpid():
+            with suppress(sqlite3.Error):
+                await db.close()
+        self._ringer.close()
+        if self._gate is not None:
+            self._gate.close()
+            self._gate = None
+
+    async def write(self, do: Callable[[Turn], T]) -> T:
+        """Do this inside a write transaction, alone or together with others; gives its result once it is committed.
+
+        A caller that is cancelled meanwhile does not stop it.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+        """
+        self._check()
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            posts = not self._posted
+            self._posted = True
+            work = _Work(do, None if posts else loop.create_future())
+            self._inbox.append(work)
+        if posts:
+            await self._run(self._drain)
+        else:
+            assert work.future is not None
+            await work.future
+        if work.error is not None:
+            raise work.error
+        result: T = work.result
+        return result
+
+    async def read(self, look: Callable[[sqlite3.Connection], T]) -> T:
+        """Run this on the connection, outside of a transaction.
+
+        Raises:
+            StoreUnavailable: the database cannot be read.
+        """
+        self._check()
+        try:
+            return await self._run(look)
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+
+    async def read_consistently(self, look: Callable[[sqlite3.Connection], T]) -> T:
+        """The same for several statements that must see one state of the database."""
+
+        def inside(sql: sqlite3.Connection) -> T:
+            sql.execute("BEGIN")
+            try:
+                return look(sql)
+            finally:
+                sql.execute("COMMIT")
+
+        return await self.read(inside)
+
+    def check_file(self) -> None:
+        """Notice that the file was deleted or replaced: our writes would go into a file without a name.
+
+        Raises:
+            StoreUnavailable: it was.
+        """
+        if self._identity() != self._file:
+            raise StoreUnavailable(
+                f"{self.path} was deleted or replaced while in use, so its jobs are gone. Restart whatever uses it"
+            )
+
+    def _identity(self) -> tuple[int, int]:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return (0, 0)
+        return (found.st_dev, found.st_ino)
+
+    def _check(self) -> None:
+        if self._db is None:
+            raise StoreUnavailable(f"{self.path}: this store is not open (or closed already)")
+        if self._pid != os.getpid():
+            raise StoreUnavailable(
+                f"{self.path}: this store was opened by process {self._pid} and cannot be used in a process "
+                f"forked from it; open a new one there"
+            )
+
+    async def _run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function on aiosqlite's thread, with the connection."""
+        answer: list[T] = []
+        assert self._db is not None
+        try:
+            await self._db.executescript(lambda sql: answer.append(function(sql)))
+        except ValueError as error:  # aiosqlite: closed in between
+            if self._db is not None:
+                raise
+            raise StoreUnavailable(f"{self.path}: this store was closed") from error
+        return answer[0]
+
+    # ------------------------------------------------------------------------- on aiosqlite's thread
+
+    def _drain(self, sql: sqlite3.Connection) -> None:
+        with self._lock:
+            batch, self._inbox = self._inbox, []
+            self._posted = False
+        topics = self._commit(sql, batch)
+        if len(batch) > 1 and any(work.error is not None for work in batch):
+            topics = 0
+            for work in batch:
+                work.error = None
+                topics |= self._commit(sql, [work])
+        others = [work for work in batch if work.future is not None]
+        if others or (topics and self.own_port):
+            assert self._loop is not None
+            with suppress(RuntimeError):  # the loop was closed under us: nobody is left to be told
+                self._loop.call_soon_threadsafe(self._deliver, others, topics)
+
+    def _commit(self, sql: sqlite3.Connection, batch: list[_Work]) -> int:
+        """One transaction for all of `batch`; gives the topics it rang for. Errors are left in the work."""
+        assert self._gate is not None
+        turn = Turn(sql, self._clock(), self.lines)
+        try:
+            self._gate.begin(sql)
+            try:
+                for work in batch:
+                    work.result = work.do(turn)
+                for bell in self._stale:
+                    sql.execute(statements("wait").take_down, bell)
+                bells = turn.settle()
+                sql.execute("COMMIT")
+            except BaseException:
+                if sql.in_transaction:  # a full disk has rolled it back already
+                    sql.execute("ROLLBACK")
+                raise
+            finally:
+                self._gate.leave()
+        except BaseException as error:
+            self.lines.forget()
+            for work in batch:
+                work.error = self._unavailable(error) if isinstance(error, sqlite3.Error | OSError) else error
+            return 0
+        self._stale = self._ringer.ring([bell for bell in bells if bell[0] != self.own_port], turn.topics)
+        for held in turn.discards:
+            with suppress(OSError):
+                self._discard(held)
+        return turn.topics
+
+    def _deliver(self, others: list[_Work], topics: int) -> None:
+        for work in others:
+            if work.future is not None and not work.future.done():
+                work.future.set_result(None)
+        if topics:
+            self._committed(topics)
+
+    def _unavailable(self, error: BaseException) -> StoreUnavailable:
+        code = getattr(error, "sqlite_errorcode", None)
+        if isinstance(error, TimeoutError):
+            cause = f"{error}. Is one of them stopped?"
+        elif isinstance(error, OSError):
+            cause = error.strerror or str(error)
+        else:
+            cause = f"{_CAUSES.get(code & 0xFF, 'SQLite cannot use it')} ({error})" if code is not None else str(error)
+        return StoreUnavailable(f"{self.path}: {cause}")

@@ -1,0 +1,126 @@
+"""Waking other processes of this machine: a datagram to the port that each waiting handle wrote into the store.
+
+    handle A                         store                         handle B
+                                      bell row ◀── port, secret, topics ── wait(), the first time
+    commit ── reads the bells ──────▶ │
+       └── secret + topics ── 127.0.0.1:port ───────────────────────▶ counts[topic] += 1 ── wait() returns
+
+A ring is a hint: the counter moves, whoever waits reads the rows again. So a datagram that is lost because the
+receiver's buffer is full does no harm (an unread one is there already), nor does a forged one; the secret keeps other
+users of the machine from waking us all day. A slow look at `PRAGMA data_version` stands behind it (see `SQLiteStore`).
+Measured: under 1 ms to wake another process, no idle cost; polling every 5 ms costs 6 % of a core and is slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Iterable
+
+from cellq.message import Topic
+
+EVERY_TOPIC = sum(1 << topic for topic in Topic)
+
+
+class Doorbell(asyncio.DatagramProtocol):
+    """One handle's own bell: a counter per topic, and those who wait for it to move. Lives in one event loop."""
+
+    def __init__(self) -> None:
+        self.secret = secrets.token_bytes(16)
+        self.port = 0
+        self._counts = [1] * len(Topic)  # 0 is what callers begin with, so that a first wait returns at once
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._transport: asyncio.DatagramTransport | None = None
+
+    async def hang(self) -> None:
+        """Take a port on the loopback interface and listen."""
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        self.port = self._transport.get_extra_info("sockname")[1]
+
+    def take_down(self) -> None:
+        """Stop listening; whoever waits is woken."""
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+        self.port = 0
+        self.heard(EVERY_TOPIC)
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        """Called by the event loop."""
+        if len(data) == 17 and secrets.compare_digest(data[:16], self.secret):
+            self.heard(data[16])
+
+    def error_received(self, exc: Exception) -> None:
+        """Called by the event loop; a listening bell has nothing to mend."""
+
+    def heard(self, topics: int) -> None:
+        """Move the counters of these topics (a mask of `1 << topic`) on, and wake whoever waits."""
+        for topic in Topic:
+            if topics >> topic & 1:
+                self._counts[topic] += 1
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self, topic: Topic, cursor: int, timeout: float | None) -> int:
+        """Sleep until the topic's counter is another than `cursor`, at most `timeout` seconds; gives the counter."""
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        while self._counts[topic] == cursor:
+            waiter = loop.create_future()
+            self._waiting.add(waiter)
+            timer = None if deadline is None else loop.call_at(deadline, _expire, waiter)
+            try:
+                await waiter
+            finally:
+                self._waiting.discard(waiter)
+                if timer is not None:
+                    timer.cancel()
+            if deadline is not None and loop.time() >= deadline:
+                break
+        return self._counts[topic]
+
+
+def _expire(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class Ringer:
+    """Rings the bells of others. Used on the connection's thread.
+
+    The sockets are connected, because only then the system tells that nobody listens on a port any more.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, socket.socket] = {}
+
+    def ring(self, bells: Iterable[tuple[int, bytes]], topics: int) -> list[tuple[int, bytes]]:
+        """Send to each `(port, secret)`; gives those that nobody answers to."""
+        stale = []
+        for port, secret in bells:
+            try:
+                bell = self._sockets.get(port) or self._connect(port)
+                bell.send(secret + bytes((topics,)))
+            except BlockingIOError:
+                pass  # its buffer is full of rings it has not heard yet
+            except OSError:
+                stale.append((port, secret))
+                if port in self._sockets:
+                    self._sockets.pop(port).close()
+        return stale
+
+    def close(self) -> None:
+        """Let go of the sockets."""
+        for bell in self._sockets.values():
+            bell.close()
+        self._sockets.clear()
+
+    def _connect(self, port: int) -> socket.socket:
+        bell = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        bell.setblocking(False)
+        bell.connect(("127.0.0.1", port))
+        self._sockets[port] = bell
+        return bell

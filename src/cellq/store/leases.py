@@ -1,0 +1,246 @@
+"""Claiming, beating, and taking back what dead workers held.
+
+The lease is the worker's row, renewed by one small write however many jobs it runs. A worker is dead when
+
+  it signed off                               ─┐
+  its process is gone (this machine only)     ─┼─▶ taken back in the next claim of anyone
+  it has been silent for longer than its lease─┘   (the last one: only by a claimer that is fit to judge)
+
+A laptop that was suspended wakes with every worker's beat too old. Whoever comes first must not bury the others: a
+claimer whose own beat is too old takes nothing back for silence, nor, once it has beaten again, for a third of a lease.
+
+Attempts: `job.attempt` counts starts and is half of the lease, so it never goes back: else a released job, started by
+another worker under the same number, could be finished by the first. Starts that do not count are `job.refunds`, and
+what people see and policies go by is `attempt - refunds`.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+
+import psutil  # type: ignore[import-untyped]
+
+from cellq.message import Beat, Claim, Claims, Failure, Kind, Lane, Lease, Topic, WorkerInfo
+from cellq.store.spill import SpillFolder
+from cellq.store.statements import statements
+from cellq.store.turn import CANCELLED, FAILED, READY, RUNNING, Turn
+
+_CLAIM = statements("claim")
+_BEAT = statements("beat")
+
+_KINDS = {kind.value: kind for kind in Kind}
+_LOOK_EVERY = 0.5
+
+
+class Processes:
+    """Which processes of this machine are gone; looks at most every half second."""
+
+    def __init__(self) -> None:
+        self.host = socket.gethostname()
+        self._next = 0.0
+
+    def due(self) -> bool:
+        """Whether it is time to look again."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + _LOOK_EVERY
+        return True
+
+    def gone(self, host: str, pid: int, started: float) -> bool:
+        """True when that process of this machine has ended (its number may have been given to another since)."""
+        if host != self.host or pid <= 0:
+            return False
+        try:
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+            return started > 0 and process.create_time() > started + 2
+        except psutil.NoSuchProcess:
+            return True
+        except psutil.Error:
+            return False
+
+
+def lost(host: str, pid: int, attempt: int, retries: int) -> Failure:
+    """Why a job failed whose last worker died."""
+    return Failure(
+        cause="lost",
+        message=f"its worker (process {pid} on {host}) died during attempt {attempt} of {retries + 1}; "
+        f"give it more with retries=",
+    )
+
+
+def failure_text(failure: Failure | None) -> str | None:
+    """A failure as a row holds it."""
+    if failure is None:
+        return None
+    return json.dumps([failure.cause, failure.types, failure.message, failure.traceback], ensure_ascii=False)
+
+
+def claim(
+    turn: Turn,
+    folder: SpillFolder,
+    processes: Processes,
+    worker: bytes,
+    queues: Sequence[str],
+    room: Mapping[Lane, int],
+    runtime: str,
+) -> Claims:
+    """See `Store.claim`."""
+    if not _take_back(turn, processes, worker):
+        return Claims([], None)
+    sql = turn.sql
+    lines = sql.execute(_CLAIM.lines, (json.dumps(list(queues)), runtime)).fetchall()
+    next_due: float | None = None
+    ready: dict[int, list[tuple[int, int]]] = {}
+    for line, lane in lines:
+        places = room.get(lane, 0)
+        if places <= 0:
+            continue
+        (due,) = sql.execute(_CLAIM.next_due, (line,)).fetchone()
+        if due is not None and due <= turn.now:
+            sql.execute(_CLAIM.promote, (line, turn.now))
+            (due,) = sql.execute(_CLAIM.next_due, (line,)).fetchone()
+        if due is not None and (next_due is None or due < next_due):
+            next_due = due
+        ready.setdefault(lane, []).extend(sql.execute(_CLAIM.ready, (line, places)))
+    chosen = [seq for lane, jobs in ready.items() for _, seq in sorted(jobs)[: room[Lane(lane)]]]
+    if not chosen:
+        return Claims([], next_due)
+    started = sql.execute(_CLAIM.start, (worker, turn.now, json.dumps(chosen))).fetchall()
+    started.sort(key=_order)
+    claims = []
+    for _, _, line, job_id, attempt, task, kind, code, payload, timeout, *rest in started:
+        retries, backoff, isolated, origin, ctx, refunds = rest
+        turn.moved(line, READY, RUNNING)
+        claims.append(
+            Claim(
+                lease=Lease(job_id, attempt),
+                queue=turn.line(line).queue,
+                task=task,
+                kind=_KINDS[kind],
+                code=code,
+                payload=folder.blob(payload) or b"",
+                timeout=timeout,
+                retries=retries,
+                backoff=backoff,
+                isolated=bool(isolated),
+                origin=origin,
+                ctx=ctx,
+                refunds=refunds,
+            )
+        )
+    turn.ring(Topic.NEWS)
+    return Claims(claims, next_due)
+
+
+def beat(turn: Turn, worker: WorkerInfo, leases: Sequence[Lease]) -> Beat:
+    """See `Store.beat`."""
+    sql, now = turn.sql, turn.now
+    known = sql.execute(_BEAT.known, (worker.id,)).fetchone()
+    if worker.lease <= 0:
+        if known:
+            sql.execute(_BEAT.sign_off, (worker.id,))
+            turn.ring(Topic.WORK, Topic.NEWS)
+    else:
+        judges = 0.0
+        if known is None or known[0] <= 0:
+            turn.ring(Topic.NEWS)
+        else:
+            lease, last, judges = known
+            if _silent(now, last, lease):
+                judges = now + worker.lease / 3
+        sql.execute(
+            _BEAT.beat,
+            (
+                worker.id,
+                worker.host,
+                worker.pid,
+                worker.started,
+                worker.runtime,
+                json.dumps(worker.queues),
+                worker.slots,
+                worker.busy,
+                worker.lease,
+                worker.detail,
+                now,
+                judges,
+            ),
+        )
+    gone, stop = [], []
+    for lease_ in leases:
+        state, attempt, stopping = sql.execute(_BEAT.standing, (lease_.id,)).fetchone() or (None, 0, 0)
+        if state != RUNNING or attempt != lease_.attempt:
+            gone.append(lease_)
+        elif stopping:
+            stop.append(lease_)
+    return Beat(gone, stop)
+
+
+def alive(sql: sqlite3.Connection, now: float) -> list[WorkerInfo]:
+    """The workers that are alive, those started first first."""
+    rows = sql.execute(
+        "SELECT id, host, pid, started, runtime, queues, slots, busy, lease, detail, beat FROM worker"
+        " ORDER BY started, id"
+    )
+    return [
+        WorkerInfo(
+            id=id_,
+            host=host,
+            pid=pid,
+            started=started,
+            runtime=runtime,
+            queues=tuple(json.loads(queues)),
+            slots=slots,
+            busy=busy,
+            lease=lease,
+            detail=detail,
+            beat=last,
+        )
+        for id_, host, pid, started, runtime, queues, slots, busy, lease, detail, last in rows
+        if not _silent(now, last, lease)
+    ]
+
+
+def _take_back(turn: Turn, processes: Processes, claimer: bytes) -> bool:
+    """Return the jobs of dead workers to their lines, or fail them. False when the claimer itself is unknown."""
+    workers = turn.sql.execute(_CLAIM.workers).fetchall()
+    own = next((row for row in workers if row[0] == claimer), None)
+    if own is None or own[4] <= 0:
+        return False
+    judges = not _silent(turn.now, own[5], own[4]) and not 0 < own[6] - turn.now <= own[4]
+    look = len(workers) > 1 and processes.due()
+    for worker, host, pid, started, lease, last, _ in workers:
+        if worker != claimer and (
+            lease <= 0 or (judges and _silent(turn.now, last, lease)) or (look and processes.gone(host, pid, started))
+        ):
+            _bury(turn, worker, host, pid)
+    return True
+
+
+def _bury(turn: Turn, worker: bytes, host: str, pid: int) -> None:
+    for seq, line, attempt, retries, stop in turn.sql.execute(_CLAIM.held, (worker,)).fetchall():
+        if not stop and attempt <= retries:
+            turn.sql.execute(_CLAIM.return_to_line, (seq,))
+            turn.moved(line, RUNNING, READY)
+            continue
+        state = CANCELLED if stop else FAILED
+        failure = None if stop else failure_text(lost(host, pid, attempt, retries))
+        turn.sql.execute(_CLAIM.bury, (state, turn.now, turn.next_ended(), failure, seq))
+        turn.moved(line, RUNNING, state)
+    turn.sql.execute(_CLAIM.forget, (worker,))
+    turn.ring(Topic.WORK, Topic.NEWS)
+
+
+def _silent(now: float, last: float, lease: float) -> bool:
+    # A beat from the future is no better than an old one: the clock was set back, and the living soon beat again.
+    return lease <= 0 or abs(now - last) > lease
+
+
+def _order(row: Sequence[int]) -> tuple[int, int]:
+    return row[0], row[1]

@@ -1,0 +1,96 @@
+"""What workers say about running jobs: events as they come, and how an attempt ended. Stale leases are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cellq.message import Ending, Event, Lease, Outcome, Topic
+from cellq.store.contract import LOG_CAP
+from cellq.store.leases import failure_text
+from cellq.store.statements import statements
+from cellq.store.turn import CANCELLED, COMPLETED, DELAYED, FAILED, READY, RUNNING, Turn
+
+_REPORT = statements("report")
+_FINISH = statements("finish")
+
+_STATES = {Ending.COMPLETED: COMPLETED, Ending.FAILED: FAILED, Ending.CANCELLED: CANCELLED}
+
+
+class _Log:
+    """A job's log while a batch is appended to it."""
+
+    __slots__ = ("dropped", "heard", "logged", "progress", "seq")
+
+    def __init__(self, seq: int, heard: int, logged: int, dropped: int, progress: str) -> None:
+        self.seq = seq
+        self.heard = heard  # the place of the last event
+        self.logged = logged  # bytes kept
+        self.dropped = dropped  # bytes not kept
+        self.progress = progress
+
+
+def report(turn: Turn, events: Sequence[Event]) -> list[Lease]:
+    """See `Store.report`."""
+    logs: dict[Lease, _Log | None] = {}
+    appended = []
+    for lease, kind, data in events:
+        if lease not in logs:
+            state, attempt, *log = turn.sql.execute(_REPORT.log, (lease.id,)).fetchone() or (None, 0)
+            logs[lease] = _Log(*log) if state == RUNNING and attempt == lease.attempt else None
+        if (current := logs[lease]) is None:
+            continue
+        if kind == "progress":
+            current.progress = data
+            continue
+        size = len(data.encode())
+        if kind != "error" and current.logged + size > LOG_CAP:
+            current.dropped += size
+            continue
+        current.logged += size
+        current.heard += 1
+        appended.append((current.seq, current.heard, lease.attempt, turn.now, kind, data))
+    turn.sql.executemany(_REPORT.append, appended)
+    written = [log for log in logs.values() if log is not None]
+    for log in written:
+        turn.sql.execute(_REPORT.measure, (log.heard, log.logged, log.dropped, log.progress, log.seq))
+    if written:
+        turn.ring(Topic.NEWS)
+    return [lease for lease, log in logs.items() if log is None]
+
+
+def finish(
+    turn: Turn,
+    outcomes: Sequence[Outcome],
+    results: Sequence[bytes | str | None],
+    errors: Sequence[bytes | str | None],
+) -> list[bool]:
+    """See `Store.finish`; results and errors as rows are to hold them."""
+    return [_finish(turn, *one) for one in zip(outcomes, results, errors, strict=True)]
+
+
+def _finish(turn: Turn, outcome: Outcome, result: bytes | str | None, error: bytes | str | None) -> bool:
+    sql, now = turn.sql, turn.now
+    lease, ending = outcome.lease, outcome.ending
+    found = sql.execute(_FINISH.standing, (lease.id,)).fetchone()
+    if found is None or found[0] != RUNNING or found[1] != lease.attempt:
+        return False
+    _, _, stop, seq, line, old_error = found
+    turn.ring(Topic.NEWS)
+    if ending is Ending.RELEASED and not stop:
+        sql.execute(_FINISH.release, (outcome.ctx, seq))
+        turn.moved(line, RUNNING, READY)
+        turn.ring(Topic.WORK)
+        return True
+    if old_error is not None and old_error != error:
+        turn.discards.append(old_error)
+    failure = failure_text(outcome.failure)
+    if ending is Ending.RETRY and not stop:
+        state, due = (DELAYED, now + outcome.delay) if outcome.delay > 0 else (READY, None)
+        sql.execute(_FINISH.again, (state, due, failure, outcome.ctx, error, seq))
+        turn.moved(line, RUNNING, state)
+        turn.ring(Topic.WORK)
+        return True
+    state = _STATES.get(ending, CANCELLED)  # to be run again, but asked to stop: cancelled
+    sql.execute(_FINISH.end, (state, now, turn.next_ended(), failure, outcome.ctx, result, error, seq))
+    turn.moved(line, RUNNING, state)
+    return True

@@ -1,0 +1,20 @@
+-- name: known
+SELECT 1 FROM job WHERE id = ?
+
+-- name: live_key
+SELECT id FROM job WHERE key = ? AND ended IS NULL
+
+-- name: add
+INSERT INTO job (id, state, line, priority, due, created, retries, timeout, backoff, isolated,
+                 kind, task, name, key, code, origin, ctx, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO NOTHING
+
+-- name: has_code
+SELECT 1 FROM code WHERE digest = ?
+
+-- name: add_code
+INSERT INTO code (digest, body) VALUES (?, ?)
+
+-- name: add_demand
+INSERT OR IGNORE INTO demand (digest, jobs) VALUES (?, 0)

@@ -1,0 +1,279 @@
+"""The store of one machine: a SQLite database, shared by every process that opens it.
+
+Each verb is one function of a `Turn` (a write transaction) or of the connection (a look), run on the connection's
+thread; the SQL lies in `sql/<verb>.sql`. How transactions come about: `connection`. Who may claim, and when a worker
+counts as dead: `leases`. Where large values go: `spill`. How waiting ones wake: `doorbell`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from cellq.errors import StoreUnavailable
+from cellq.message import (
+    Action,
+    Beat,
+    Blob,
+    Changed,
+    Claims,
+    Counts,
+    Event,
+    Filter,
+    JobId,
+    Keep,
+    Lane,
+    Lease,
+    Message,
+    Outcome,
+    Page,
+    Part,
+    Pushed,
+    QueueSettings,
+    Row,
+    Tail,
+    Topic,
+    WorkerInfo,
+)
+from cellq.store import asking, leases, reading, reporting, sweeping
+from cellq.store.connection import Connection
+from cellq.store.doorbell import EVERY_TOPIC, Doorbell
+from cellq.store.spill import LARGE, SpillFolder
+from cellq.store.statements import statements
+from cellq.store.turn import Turn
+
+_WAIT = statements("wait")
+
+
+class SQLiteStore:
+    """A `Store` in a SQLite database.
+
+    Args:
+        path: the database file; its folder is made when missing.
+        durability: "normal": an acknowledged write survives any crash of a process, but a power loss may take the last
+            ones along; "full": not even that, for an fsync per commit (0.4 to 4 ms).
+        clock: gives the time in epoch seconds.
+        patience: seconds to wait for others who write before `StoreUnavailable` is raised.
+
+    Attributes:
+        safety_poll: how often those who wait look whether the database changed without a ring; None for never.
+
+    Raises:
+        ValueError: there is no such durability.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: str = "normal",
+        clock: Callable[[], float] = time.time,
+        patience: float = 30.0,
+    ) -> None:
+        if durability not in ("normal", "full"):
+            raise ValueError(f'durability must be "normal" or "full", not {durability!r}')
+        self.path = Path(path).expanduser().absolute()
+        self.url = f"sqlite:///{self.path.as_posix()}"
+        self.spill_dir: Path | None = self.path.with_name(self.path.name + ".d")
+        self.safety_poll: float | None = 1.0
+        self._clock = clock
+        self._folder = SpillFolder(self.spill_dir, durable=durability == "full")
+        self._bell = Doorbell()
+        self._processes = leases.Processes()
+        self._connection = Connection(
+            self.path,
+            durability=durability,
+            clock=clock,
+            patience=patience,
+            discard=self._folder.remove,
+            committed=self._bell.heard,
+        )
+        self._hanging = 0  # mask of the topics our bell is registered for
+        self._hanging_lock = asyncio.Lock()
+        self._version = -1
+        self._looked = 0.0
+
+    # ------------------------------------------------------------------------------- coming and going
+
+    async def open(self) -> None:
+        """See `Store.open`."""
+        if not self._connection.is_open:
+            await self._connection.open()
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        if self._connection.is_open and self._hanging:
+            bell = (self._bell.port, self._bell.secret)
+            with suppress(StoreUnavailable):
+                await self._connection.write(lambda turn: turn.sql.execute(_WAIT.take_down, bell))
+        self._hanging = 0
+        self._bell.take_down()
+        await self._connection.close()
+
+    # ------------------------------------------------------------------------------------ asking for work
+
+    async def push(self, messages: Sequence[Message], code: Mapping[bytes, Blob]) -> list[Pushed]:
+        """See `Store.push`."""
+        if not messages:
+            return []
+        settled = await self._settle(
+            [(m.payload, f"{m.id.hex()}.payload") for m in messages]
+            + [(body, f"{digest.hex()}.code") for digest, body in code.items()]
+        )
+        payloads, bodies = settled[: len(messages)], dict(zip(code, settled[len(messages) :], strict=True))
+        return await self._connection.write(lambda turn: asking.push(turn, messages, payloads, bodies))
+
+    async def change(self, ids: Sequence[JobId], action: Action) -> list[Changed]:
+        """See `Store.change`."""
+        if not ids:
+            return []
+        change = asking.CHANGES[Action(action)]
+        return await self._connection.write(lambda turn: [change(turn, job_id) for job_id in ids])
+
+    async def tune(self, queue: str, settings: QueueSettings) -> None:
+        """See `Store.tune`."""
+
+        def tune(turn: Turn) -> None:
+            turn.sql.execute("UPDATE queue SET paused = ? WHERE id = ?", (settings.paused, turn.queue_id(queue)))
+            turn.ring(Topic.NEWS)
+            if not settings.paused:
+                turn.ring(Topic.WORK)
+
+        await self._connection.write(tune)
+
+    # ------------------------------------------------------------------------------------------ working
+
+    async def claim(self, worker: bytes, queues: Sequence[str], room: Mapping[Lane, int], runtime: str) -> Claims:
+        """See `Store.claim`."""
+        return await self._connection.write(
+            lambda turn: leases.claim(turn, self._folder, self._processes, worker, queues, room, runtime)
+        )
+
+    async def beat(self, worker: WorkerInfo, leases_: Sequence[Lease]) -> Beat:
+        """See `Store.beat`."""
+
+        def beat(turn: Turn) -> Beat:
+            self._connection.check_file()
+            return leases.beat(turn, worker, leases_)
+
+        return await self._connection.write(beat)
+
+    async def report(self, events: Sequence[Event]) -> list[Lease]:
+        """See `Store.report`."""
+        return await self._connection.write(lambda turn: reporting.report(turn, events)) if events else []
+
+    async def finish(self, outcomes: Sequence[Outcome]) -> list[bool]:
+        """See `Store.finish`."""
+        if not outcomes:
+            return []
+        settled = await self._settle(
+            [(o.result, f"{o.lease.id.hex()}.{o.lease.attempt}.result") for o in outcomes]
+            + [(o.error, f"{o.lease.id.hex()}.{o.lease.attempt}.error") for o in outcomes]
+        )
+        results, errors = settled[: len(outcomes)], settled[len(outcomes) :]
+
+        return await self._connection.write(lambda turn: reporting.finish(turn, outcomes, results, errors))
+
+    async def take(self, bucket: str, rate: float, burst: float) -> float:
+        """See `Store.take`."""
+        if not rate > 0 or not burst >= 1:
+            raise ValueError(f"a bucket needs a rate over 0 and a burst of 1 or more, not {rate!r} and {burst!r}")
+
+        def take(turn: Turn) -> float:
+            row = turn.sql.execute("SELECT tokens, at FROM bucket WHERE name = ?", (bucket,)).fetchone()
+            tokens, at = row or (burst, turn.now)
+            tokens = min(burst, tokens + max(0.0, turn.now - at) * rate)
+            if tokens < 1 - 1e-9:  # waiting exactly as long as told must be enough, roundings included
+                return float((1 - tokens) / rate)
+            turn.sql.execute("INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)", (bucket, tokens - 1, turn.now))
+            return 0.0
+
+        return await self._connection.write(take)
+
+    async def prune(self, keep: Keep, limit: int = 500) -> int:
+        """See `Store.prune`."""
+        strays = await asyncio.to_thread(lambda: list(self._folder.old_files(limit)))
+        return await self._connection.write(lambda turn: sweeping.prune(turn, self._processes, keep, limit, strays))
+
+    # ------------------------------------------------------------------------------------------ looking
+
+    async def get(self, ids: Sequence[JobId], parts: Sequence[Part] = ()) -> list[Row | None]:
+        """See `Store.get`."""
+        now, lines = self._clock(), self._connection.lines
+        return await self._connection.read(lambda sql: reading.get(sql, lines, self._folder, now, ids, parts))
+
+    async def find(self, wanted: Filter, after: bytes | None = None, limit: int = 100) -> Page:
+        """See `Store.find`."""
+        now, lines = self._clock(), self._connection.lines
+        look = partial(reading.find, lines=lines, now=now, wanted=wanted, after=after, limit=limit)
+        return await self._connection.read_consistently(look)
+
+    async def tail(self, job_id: JobId, after: int = 0, limit: int = 1000) -> Tail:
+        """See `Store.tail`."""
+        return await self._connection.read_consistently(lambda sql: reading.tail(sql, job_id, after, limit))
+
+    async def count(self) -> Counts:
+        """See `Store.count`."""
+        now = self._clock()
+        return await self._connection.read_consistently(lambda sql: reading.count(sql, now))
+
+    # ------------------------------------------------------------------------------------------ waiting
+
+    async def wait(self, topic: Topic, cursor: int, timeout: float | None) -> int:
+        """See `Store.wait`."""
+        if not self._hanging >> topic & 1:
+            await self._hang(topic)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            nap = left if self.safety_poll is None else min(self.safety_poll, left if left is not None else 1e9)
+            newer = await self._bell.wait(topic, cursor, nap)
+            if newer != cursor or (left is not None and nap == left):
+                return newer
+            await self._look_for_changes()
+
+    async def _hang(self, topic: Topic) -> None:
+        """Register our bell for one more topic, before its first cursor is given: no change may fall in between."""
+        async with self._hanging_lock:
+            topics = self._hanging | 1 << topic
+            if topics == self._hanging:
+                return
+            if not self._bell.port:
+                await self._bell.hang()
+                self._connection.own_port = self._bell.port
+            row = (self._bell.port, self._bell.secret, topics, self._processes.host, os.getpid())
+            await self._connection.write(lambda turn: turn.sql.execute(_WAIT.hang, row))
+            self._version = await self._connection.read(_data_version)
+            self._hanging = topics
+
+    async def _look_for_changes(self) -> None:
+        """The safety poll: has another connection committed anything? Shared by all who wait here."""
+        now = time.monotonic()
+        if self.safety_poll is None or now - self._looked < self.safety_poll * 0.9:
+            return
+        self._looked = now
+        version = await self._connection.read(_data_version)
+        if version != self._version:
+            self._version = version
+            self._bell.heard(EVERY_TOPIC)
+
+    async def _settle(self, blobs: Sequence[tuple[Blob | None, str]]) -> list[bytes | str | None]:
+        """What rows are to hold for these values. Large ones are written first, outside of the transaction."""
+        if all(blob is None or (isinstance(blob, bytes) and len(blob) <= LARGE) for blob, _ in blobs):
+            return [blob for blob, _ in blobs]  # type: ignore[misc]
+
+        def settle() -> list[bytes | str | None]:
+            return [None if blob is None else self._folder.settle(blob, name) for blob, name in blobs]
+
+        return await asyncio.to_thread(settle)
+
+
+def _data_version(sql: sqlite3.Connection) -> int:
+    (version,) = sql.execute("PRAGMA data_version").fetchone()
+    return int(version)

@@ -1,0 +1,154 @@
+"""Objects ⇄ bytes: what a notebook defined travels by value, large arrays outside the pickle.
+
+    value ──dumps──▶ body (pickle, protocol 5) + buffers (the memory of arrays, not copied) ──loads──▶ value
+
+What goes by value and what by name is decided in `reducing`, where things land in `rebuilding`; why something cannot
+travel is found out by `culprits`.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from cellq.errors import NotPicklable
+from cellq.wire import culprits, rebuilding
+from cellq.wire.reducing import Pickler
+
+Buffer = memoryview | bytes | bytearray | pickle.PickleBuffer
+
+Label = str | Callable[..., object]
+"""What a value is called in an error: its name in words; or the function whose `(args, kwargs)` it is."""
+
+
+class Pickled(NamedTuple):
+    """A pickle and the memory it refers to, in the order in which it refers to it."""
+
+    body: bytes
+    buffers: tuple[Buffer, ...] = ()
+
+
+_SCALARS = frozenset({int, float, str, bytes, bool, type(None)})
+_SMALL = 16
+_DEEP_STACK = 512 << 20  # bytes; only what is used becomes memory
+_DEEP_LIMIT = 100_000
+_deep = threading.Lock()
+
+
+def dumps(value: object, *, label: Label = "") -> Pickled:
+    """Pickles a value.
+
+    Args:
+        value: anything; a dict with text keys is taken for variables by name.
+        label: what to call it in an error: words ("argument `x`"), or the function whose `(args, kwargs)` it is.
+
+    Raises:
+        NotPicklable: something in it cannot travel; the message names the variable and the path to it.
+    """
+    if _plain(value, 2):
+        return Pickled(pickle.dumps(value, 5))
+    buffers: list[pickle.PickleBuffer] = []
+    body = _dump(value, buffers.append, label)
+    return Pickled(body, tuple(buffers))
+
+
+def pack(value: object) -> bytes:
+    """Pickles a value into one piece.
+
+    Raises:
+        NotPicklable: something in it cannot travel.
+    """
+    return _dump(value, None, "")
+
+
+def loads(
+    body: bytes | bytearray | memoryview,
+    buffers: Sequence[Buffer] = (),
+    *,
+    namespace: dict[str, Any] | None = None,
+    homeward: bool = False,
+) -> Any:
+    """The value again.
+
+    Args:
+        namespace: the globals of functions and classes that came from a notebook. Names they use are added where they
+            are missing, never replaced. None: a dict of their own, shared by those of this pickle. Pickles sealed at
+            different moments must not share one, or the later sees what the earlier brought.
+        homeward: a result that comes back, where the receiver's own modules and classes are preferred.
+    """
+    before = rebuilding.moment.loading
+    rebuilding.moment.loading = rebuilding.Loading(namespace, homeward)
+    try:
+        return pickle.loads(body, buffers=buffers)
+    finally:
+        rebuilding.moment.loading = before
+
+
+def _plain(value: object, depth: int) -> bool:
+    """Whether plain pickle carries a value just as well: exact builtin scalars, a few, hardly nested."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if depth and (kind is tuple or kind is list):
+        return len(value) <= _SMALL and all(_plain(item, depth - 1) for item in value)  # type: ignore[arg-type,attr-defined]
+    if depth and kind is dict:
+        return len(value) <= _SMALL and all(  # type: ignore[arg-type]
+            type(key) is str and _plain(item, depth - 1)
+            for key, item in value.items()  # type: ignore[attr-defined]
+        )
+    return False
+
+
+def _dump(value: object, buffer_callback: Callable[[pickle.PickleBuffer], None] | None, label: Label) -> bytes:
+    file = io.BytesIO()
+    pickler = Pickler(file, buffer_callback)
+    try:
+        pickler.dump(value)
+    except Exception as error:
+        if _too_deep(error):
+            return _dump_deep(value, label)
+        raise NotPicklable(culprits.explain(value, pickler.last, error, label)) from error
+    return file.getvalue()
+
+
+def _too_deep(error: BaseException) -> bool:
+    return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
+
+
+def _dump_deep(value: object, label: Label) -> bytes:
+    """Pickles deeply nested data in a thread with a large stack, in one piece.
+
+    From Python 3.12 on the limit for C code is fixed: there it fails again, and the error says why.
+    """
+    outcome: list[bytes | BaseException] = []
+
+    def run() -> None:
+        file = io.BytesIO()
+        try:
+            Pickler(file).dump(value)
+            outcome.append(file.getvalue())
+        except BaseException as error:
+            outcome.append(error)
+
+    with _deep:  # stack size and recursion limit are the process's
+        limit, size = sys.getrecursionlimit(), threading.stack_size()
+        try:
+            threading.stack_size(_DEEP_STACK)
+            sys.setrecursionlimit(_DEEP_LIMIT)
+            thread = threading.Thread(target=run, name="cellq-deep-pickle")
+            thread.start()
+            thread.join()
+        finally:
+            sys.setrecursionlimit(limit)
+            threading.stack_size(size)
+    result = outcome[0]
+    if isinstance(result, bytes):
+        return result
+    if _too_deep(result):
+        reason = "is nested too deeply (or refers to itself through __reduce__)"
+        raise NotPicklable(f"Cannot send {culprits.title(value, label)} to another process: it {reason}.") from result
+    raise NotPicklable(culprits.explain(value, None, result, label)) from result

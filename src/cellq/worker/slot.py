@@ -1,0 +1,369 @@
+"""One slot: a child process and what it has been given.
+
+How a job is stopped (cancel, timeout, shutdown, lease lost), and how long each step may take:
+
+    ask: CANCEL frame ──grace──▶ (coroutines: SIGINT, half a second) ──▶ kill the process group ──▶ a new child
+     └▶ KeyboardInterrupt, or task.cancel()
+
+How many jobs a sync slot is given at a time (its window): one, until jobs turn out to take milliseconds; then more, up
+to what it can do in `WINDOW_SECONDS`. What it has not started is called back as soon as one job takes longer, so
+that nothing waits behind a long job. Jobs that may have to be killed on time (a timeout) or that want a process of
+their own (cells, isolated jobs) are always alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cellq.errors import WorkerUnavailable
+from cellq.frames import Done, Frame, Ticket, flat
+from cellq.message import Claim, Event, Kind, Lane, Lease, short_id
+from cellq.worker.nursery import Child, Nursery
+
+log = logging.getLogger("cellq.worker")
+
+WINDOW_SECONDS = 0.02
+WINDOW_MOST = 256
+RECALL_AFTER = 0.05
+_SIGINT_GRACE = 0.5
+
+
+class Why(StrEnum):
+    """Why a running job is being stopped."""
+
+    CANCEL = "cancel"
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+    LOST = "lost"
+
+
+@dataclass(eq=False)
+class Placed:
+    """A claim in a slot."""
+
+    claim: Claim
+    number: int
+    since: float
+    why: Why | None = None
+    timer: asyncio.TimerHandle | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a placed job came out: what its child said, or (when `done` is None) how its child died.
+
+    Attributes:
+        started: False when user code of it had certainly not begun, or had ended and its outcome was lost with the
+            child: it may be given to someone else without counting this attempt.
+        how: what became of the child, in words.
+    """
+
+    placed: Placed
+    done: Done | None
+    started: bool = True
+    how: str = ""
+
+
+class Watcher:
+    """Who is told what happens in a slot: the supervisor."""
+
+    def heard(self, event: Event) -> None:
+        """A job said something."""
+
+    def ended(self, ended: Ended) -> None:
+        """A job is over, one way or another."""
+
+    def returned(self, claims: list[Claim]) -> None:
+        """Claims that the slot had not started."""
+
+    def wanted(self, slot: Slot, claim: Claim) -> None:
+        """The slot needs the code of this claim."""
+
+    def freed(self) -> None:
+        """The slot may have room again."""
+
+
+def alone(claim: Claim) -> bool:
+    """Whether a sync slot runs this claim with nothing before or behind it."""
+    return fresh(claim) or claim.timeout is not None
+
+
+def fresh(claim: Claim) -> bool:
+    """Whether this claim wants a process that nobody has used."""
+    return claim.kind is Kind.CELL or claim.isolated
+
+
+class Slot:
+    """One child, replaced when it dies, has been used by a cell, or is due for recycling.
+
+    Args:
+        concurrency: most jobs at a time in the coroutines lane; ignored for the sync lane.
+        grace: seconds between asking a job to stop and killing it.
+        max_jobs: replace the child after so many jobs.
+        max_memory: replace the child when it holds more bytes after a job.
+    """
+
+    def __init__(
+        self,
+        nursery: Nursery,
+        watcher: Watcher,
+        lane: Lane,
+        *,
+        concurrency: int = 1,
+        grace: float = 2.0,
+        max_jobs: int | None = None,
+        max_memory: int | None = None,
+    ) -> None:
+        self.lane = lane
+        self.placed: dict[int, Placed] = {}
+        self._nursery = nursery
+        self._watcher = watcher
+        self._grace = grace
+        self._max_jobs = max_jobs
+        self._max_memory = max_memory
+        self._concurrency = concurrency
+        self._window = 1 if lane is Lane.SYNC else concurrency
+        self._numbers = itertools.count(1)
+        self._child: Child | None = None
+        self._jobs_of_child = 0
+        self._last_done = 0.0
+        self._starting: asyncio.Task[None] | None = None
+        self._closing = False
+
+    # ------------------------------------------------------------------------------------ its room
+
+    @property
+    def ready(self) -> bool:
+        """It has a child that can be given work."""
+        return self._child is not None and not self._closing
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child, 0 while there is none."""
+        return self._child.pid if self._child is not None else 0
+
+    def room(self) -> int:
+        """How many more jobs it takes now. Half-full windows are not topped up: batches are cheaper."""
+        if not self.ready or (any(alone(p.claim) for p in self.placed.values()) and self.lane is Lane.SYNC):
+            return 0
+        used = len(self.placed)
+        if self.lane is Lane.SYNC and self._window > 1 and used > self._window // 2:
+            return 0
+        return max(0, self._window - used)
+
+    def takes(self, claim: Claim) -> bool:
+        """Whether this very claim can be placed now."""
+        if self.room() == 0:
+            return False
+        return not (self.lane is Lane.SYNC and alone(claim) and self.placed)
+
+    # ------------------------------------------------------------------------------ giving it work
+
+    async def start(self) -> None:
+        """Get a child.
+
+        Raises:
+            WorkerUnavailable: none came up.
+        """
+        child = await self._nursery.birth(self.lane)
+        child.on_frame = lambda kind, value: self._hear(child, kind, value)
+        child.on_exit = lambda how: self._on_exit(child, how)
+        self._child = child
+        self._jobs_of_child = 0
+        self._watcher.freed()
+
+    def give(self, claims: Sequence[Claim]) -> None:
+        """Place claims that it `takes`."""
+        child = self._child
+        assert child is not None
+        if child.used and any(fresh(claim) for claim in claims):
+            self._replace(then=claims)
+            return
+        child.used = True
+        now = time.monotonic()
+        tickets: list[tuple[object, ...]] = []
+        for claim in claims:
+            placed = Placed(claim, next(self._numbers), now)
+            self.placed[placed.number] = placed
+            if claim.timeout is not None:
+                self._set_timer(placed, claim.timeout, lambda placed=placed: self._stop(placed, Why.TIMEOUT))
+            tickets.append(
+                tuple(
+                    Ticket(
+                        placed.number,
+                        claim.lease.id,
+                        claim.lease.attempt,
+                        str(claim.kind),
+                        claim.task,
+                        claim.queue,
+                        claim.code,
+                        flat(claim.payload),
+                    )
+                )
+            )
+        self._jobs_of_child += len(claims)
+        self._last_done = now
+        child.send(Frame.RUN, tickets)
+
+    def learn(self, digest: bytes, sealed: object) -> None:
+        """Hand the child the code it asked for; None when there is none."""
+        if self._child is not None:
+            self._child.send(Frame.CODE, (digest, sealed))
+
+    def stop(self, lease: Lease, why: Why) -> bool:
+        """Stop this job if it is here and not being stopped already; whether it was."""
+        for placed in self.placed.values():
+            if placed.claim.lease == lease and placed.why is None:
+                self._stop(placed, why)
+                return True
+        return False
+
+    def recall(self, *, force: bool = False) -> None:
+        """Call back what is not started, if one job has been running for long (or in any case)."""
+        if self._child is None or not self.placed or self.lane is not Lane.SYNC:
+            return
+        if force or (len(self.placed) > 1 and time.monotonic() - self._last_done > RECALL_AFTER):
+            self._window = 1
+            self._last_done = time.monotonic()
+            self._child.send(Frame.RECALL, None)
+
+    async def close(self) -> None:
+        """End the child when it is idle, or now if it is not."""
+        self._closing = True
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        if self._child is not None:
+            self._child.kill() if self.placed else self._child.send(Frame.STOP, None)
+
+    # ----------------------------------------------------------------------------- stopping a job
+
+    def _stop(self, placed: Placed, why: Why) -> None:
+        if placed.why is not None or self._child is None:
+            return
+        placed.why = why
+        self._child.send(Frame.CANCEL, placed.number)
+        self._set_timer(placed, self._grace, lambda: self._insist(placed))
+
+    def _insist(self, placed: Placed) -> None:
+        """It was asked, and did not stop."""
+        if self._child is None:
+            return
+        if self.lane is Lane.COROUTINES:
+            self._child.interrupt()
+            self._set_timer(placed, _SIGINT_GRACE, self._child.kill)
+        else:
+            self._child.kill()
+
+    def _set_timer(self, placed: Placed, seconds: float, then: Callable[[], None]) -> None:
+        if placed.timer is not None:
+            placed.timer.cancel()
+        placed.timer = asyncio.get_running_loop().call_later(seconds, then)
+
+    # ------------------------------------------------------------------------- hearing from the child
+
+    def _hear(self, child: Child, kind: Frame, value: object) -> None:
+        match kind, value:
+            case Frame.DONE, list(entries):
+                self._on_done([Done(*entry) for entry in entries])
+            case Frame.EVENTS, list(said):
+                for job_id, attempt, event, data in said:
+                    self._watcher.heard(Event(Lease(job_id, attempt), event, data))
+            case Frame.RECALLED, list(numbers):
+                back = [self._take_out(number) for number in numbers if number in self.placed]
+                stopped = [p for p in back if p.why not in (None, Why.SHUTDOWN)]
+                for placed in stopped:
+                    self._watcher.ended(Ended(placed, None, started=False, how="was not started"))
+                self._watcher.returned([p.claim for p in back if p not in stopped])
+                self._watcher.freed()
+            case Frame.NEED, bytes(digest):
+                for placed in self.placed.values():
+                    if placed.claim.code == digest:
+                        self._watcher.wanted(self, placed.claim)
+                        break
+                else:
+                    child.send(Frame.CODE, (digest, None))
+            case _:
+                log.error("slot %d sent an unexpected %s", child.pid, kind.name)
+
+    def _on_done(self, entries: list[Done]) -> None:
+        spent = 0.0
+        single_use = False
+        for done in entries:
+            placed = self._take_out(done.number)
+            spent += done.seconds
+            single_use = single_use or fresh(placed.claim)
+            self._watcher.ended(Ended(placed, done))
+        self._last_done = time.monotonic()
+        if self.lane is Lane.SYNC:
+            fit = int(WINDOW_SECONDS / max(spent / len(entries), 1e-6))
+            self._window = max(1, min(fit, self._window * 2, WINDOW_MOST))
+        if not self.placed and (single_use or self._worn()):
+            self._replace()
+        else:
+            self._watcher.freed()
+
+    def _worn(self) -> bool:
+        if self._max_jobs is not None and self._jobs_of_child >= self._max_jobs:
+            return True
+        return self._max_memory is not None and self._child is not None and self._child.memory() > self._max_memory
+
+    def _take_out(self, number: int) -> Placed:
+        placed = self.placed.pop(number)
+        if placed.timer is not None:
+            placed.timer.cancel()
+        return placed
+
+    def _on_exit(self, child: Child, how: str) -> None:
+        if child is not self._child:
+            return
+        self._child = None
+        current, _ = child.current()
+        for number in sorted(self.placed):
+            placed = self._take_out(number)
+            # Before `current`: it had ended, but its outcome was lost. After: it was never begun.
+            hit = self.lane is Lane.COROUTINES or number == current or placed.why is not None
+            self._watcher.ended(Ended(placed, None, started=hit, how=how))
+        if not self._closing:
+            self._start_soon()
+
+    # ------------------------------------------------------------------------- replacing the child
+
+    def _replace(self, then: Sequence[Claim] = ()) -> None:
+        """Retire the child, which is idle, and go on with another."""
+        old, self._child = self._child, None
+        if old is not None:
+            old.on_exit = lambda _how: None
+            old.send(Frame.STOP, None)
+        if self.lane is Lane.SYNC:
+            self._window = 1
+        self._start_soon(then)
+
+    def _start_soon(self, then: Sequence[Claim] = ()) -> None:
+        self._starting = asyncio.create_task(self._start_again(then))
+
+    async def _start_again(self, then: Sequence[Claim]) -> None:
+        pause = 0.1
+        while not self._closing:
+            try:
+                await self.start()
+            except WorkerUnavailable as error:
+                log.error("%s; trying again", error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 10.0)
+            else:
+                break
+        if then and self.ready:
+            self.give(then)
+        elif then:
+            self._watcher.returned(list(then))
+
+    def __repr__(self) -> str:
+        jobs = ", ".join(short_id(p.claim.lease.id) for p in self.placed.values())
+        return f"<Slot {self.lane.name.lower()} pid={self.pid} jobs=[{jobs}]>"

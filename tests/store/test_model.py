@@ -1,0 +1,190 @@
+"""Pins that a SQLite store and the reference in memory agree on every answer, whatever is asked in whatever order."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from making import CODE, Clock, message, worker
+
+from cellq.message import (
+    Action,
+    Ending,
+    Event,
+    Failure,
+    Filter,
+    Keep,
+    Kind,
+    Lane,
+    Lease,
+    Message,
+    Outcome,
+    Part,
+    QueueSettings,
+    State,
+)
+from cellq.store.contract import Store
+from cellq.store.memory import MemoryStore
+from cellq.store.sqlite import SQLiteStore
+
+QUEUES = st.sampled_from(["default", "q"])
+WORKERS = [worker(name, lease) for name, lease in (("a", 15.0), ("b", 15.0), ("c", 40.0))]
+SECONDS = st.sampled_from([0.0, 1.0, 5.0, 16.0, 60.0])
+SOME = st.lists(st.integers(0, 1000), max_size=4)  # which ones of those that there are, counted from the newest
+
+
+def pick(some: Iterable[int], of: Sequence[Any]) -> list[Any]:
+    """Some of these, the same one twice now and then."""
+    return [of[-1 - n % min(len(of), 12)] for n in some] if of else []
+
+
+class Model(RuleBasedStateMachine):
+    """Everything is asked of both stores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = Clock()
+        self.jobs: list[Message] = []
+        self.leases = [Lease(b"?" * 16, 1)]
+        self.reference = MemoryStore(clock=self.clock)
+        self.sqlite = SQLiteStore(Path(self.folder.name) / "jobs.db", clock=self.clock)
+        self.runner.run(self.sqlite.open())
+
+    def teardown(self) -> None:
+        self.runner.run(self.sqlite.close())
+        self.runner.close()
+        self.folder.cleanup()
+
+    def both(self, ask: Callable[[Store], Awaitable[Any]]) -> Any:
+        async def asked() -> tuple[Any, Any]:
+            return await ask(self.reference), await ask(self.sqlite)
+
+        expected, got = self.runner.run(asked())
+        assert got == expected
+        return got
+
+    @rule(
+        queue=QUEUES,
+        kinds=st.lists(st.sampled_from(list(Kind)), max_size=3),
+        runtime=st.sampled_from(["3.11", "3.12", ""]),
+        key=st.sampled_from([None, None, None, "k"]),
+        priority=st.integers(-1, 1),
+        retries=st.integers(0, 2),
+        delay=st.sampled_from([0.0, 0.0, 3.0, 30.0]),
+        code=st.sampled_from([CODE, b"d" * 32, b""]),
+    )
+    def push(self, queue: str, kinds: list[Kind], runtime: str, code: bytes, **options: Any) -> None:
+        asked = [message(kind, runtime, code=code, queue=queue, **options) for kind in kinds]
+        self.both(lambda store: store.push(asked, {code: b"body"} if code else {}))
+        self.jobs += asked
+
+    @rule(some=SOME)
+    def push_again(self, some: list[int]) -> None:
+        self.both(lambda store: store.push(pick(some, self.jobs), {}))
+
+    @rule(
+        who=st.sampled_from(WORKERS),
+        queues=st.lists(QUEUES, max_size=2, unique=True),
+        sync=st.integers(0, 3),
+        coroutines=st.integers(0, 3),
+        runtime=st.sampled_from(["3.11", "3.11", "3.12"]),
+        beats=st.booleans(),
+    )
+    def claim(self, who: Any, queues: list[str], sync: int, coroutines: int, runtime: str, beats: bool) -> None:
+        if beats:
+            self.both(lambda store: store.beat(who, []))
+        room = {Lane.SYNC: sync, Lane.COROUTINES: coroutines}
+        answer = self.both(lambda store: store.claim(who.id, queues, room, runtime))
+        self.leases += [claim.lease for claim in answer.claims]
+
+    @rule(who=st.sampled_from(WORKERS), some=SOME, signs_off=st.booleans())
+    def beat(self, who: Any, some: list[int], signs_off: bool) -> None:
+        info = replace(who, lease=0.0) if signs_off else who
+        self.both(lambda store: store.beat(info, pick(some, self.leases)))
+
+    @rule(
+        some=SOME,
+        kind=st.sampled_from(["stream", "progress", "error"]),
+        data=st.sampled_from(["{}", "é", ""]),
+    )
+    def report(self, some: list[int], kind: str, data: str) -> None:
+        self.both(lambda store: store.report([Event(lease, kind, data) for lease in pick(some, self.leases)]))
+
+    @rule(
+        some=SOME,
+        ending=st.sampled_from(list(Ending)),
+        result=st.sampled_from([None, b"", b"result"]),
+        failure=st.sampled_from([None, Failure(cause="exception", types=("a.B",), message="é", traceback="t")]),
+        delay=st.sampled_from([0.0, 3.0]),
+        ctx=st.sampled_from([None, '{"n": 1}']),
+    )
+    def finish(self, some: list[int], **how: Any) -> None:
+        self.both(
+            lambda store: store.finish([Outcome(lease=lease, error=b"e", **how) for lease in pick(some, self.leases)])
+        )
+
+    @rule(some=SOME, action=st.sampled_from(list(Action)))
+    def change(self, some: list[int], action: Action) -> None:
+        self.both(lambda store: store.change([one.id for one in pick(some, self.jobs)], action))
+
+    @rule(queue=QUEUES, paused=st.booleans())
+    def tune(self, queue: str, paused: bool) -> None:
+        self.both(lambda store: store.tune(queue, QueueSettings(paused=paused)))
+
+    @rule(bucket=st.sampled_from(["a", "b"]))
+    def take(self, bucket: str) -> None:
+        self.both(lambda store: store.take(bucket, 0.1, 2))
+
+    @rule(
+        completed=st.sampled_from([None, 0.0, 10.0]),
+        failed=st.sampled_from([None, 0.0, 10.0]),
+        cancelled=st.sampled_from([None, 5.0]),
+        limit=st.integers(1, 4),
+    )
+    def prune(self, limit: int, **keep: Any) -> None:
+        self.both(lambda store: store.prune(Keep(**keep), limit))
+
+    @rule(seconds=SECONDS, back=st.sampled_from([False, False, False, True]))
+    def step(self, seconds: float, back: bool) -> None:
+        self.clock.step(-seconds if back else seconds)
+
+    @rule(
+        states=st.lists(st.sampled_from(list(State)), max_size=2).map(tuple),
+        queue=st.sampled_from([None, "q"]),
+        ended_after=st.sampled_from([None, 0, 2]),
+        limit=st.integers(1, 3),
+    )
+    def page_through(self, limit: int, **wanted: Any) -> None:
+        after = None
+        while True:
+            page = self.both(lambda store, mark=after: store.find(Filter(**wanted), mark, limit))
+            after = page.after
+            if after is None:
+                break
+
+    @rule(some=SOME, parts=st.lists(st.sampled_from(list(Part)), max_size=4))
+    def get(self, some: list[int], parts: list[Part]) -> None:
+        self.both(lambda store: store.get([one.id for one in pick(some, self.jobs)], parts))
+
+    @rule(some=SOME, after=st.integers(0, 3), limit=st.integers(1, 3))
+    def tail(self, some: list[int], after: int, limit: int) -> None:
+        for one in pick(some, self.jobs):
+            self.both(lambda store, job_id=one.id: store.tail(job_id, after, limit))
+
+    @invariant()
+    def they_agree(self) -> None:
+        self.both(lambda store: store.find(Filter(), None, 1000))
+        self.both(lambda store: store.count())
+
+
+Model.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestModel = Model.TestCase

@@ -1,0 +1,92 @@
+"""Real workers for the tests of this folder: in this program, or as processes that can be killed."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import cellq
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELLQ_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
+@pytest.fixture
+def queue(tmp_path: pathlib.Path) -> Iterator[cellq.Queue]:
+    with cellq.Queue(tmp_path / "jobs.db") as q:
+        yield q
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cellq.Queue]:
+    """A queue with one worker for all tests of a module: for those that leave both as they found them."""
+    os.environ["CELLQ_HOME"] = str(tmp_path_factory.getbasetemp() / "home")
+    with cellq.Queue(tmp_path_factory.mktemp("shared") / "jobs.db") as q, cellq.Worker(q, slots=2, grace=0.5):
+        yield q
+
+
+class WorkerProcess:
+    """`cellq worker` as its own process, in a directory that holds nothing."""
+
+    def __init__(self, url: str, directory: pathlib.Path, *options: str) -> None:
+        directory.mkdir(exist_ok=True)
+        self.log = directory / "worker.log"
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cellq", "worker", "--url", url, *options],
+                cwd=directory,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def wait_ready(self) -> None:
+        until(lambda: b"is ready" in self.log.read_bytes() or self.process.poll() is not None, "the worker is ready")
+        assert self.process.poll() is None, self.log.read_text()
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def start_worker(queue: cellq.Queue, tmp_path: pathlib.Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start worker processes on `queue`; they are gone when the test ends."""
+    started: list[WorkerProcess] = []
+
+    def start(*options: str) -> WorkerProcess:
+        worker = WorkerProcess(queue.url, tmp_path / f"elsewhere{len(started)}", *options)
+        started.append(worker)
+        worker.wait_ready()
+        return worker
+
+    yield start
+    for worker in started:
+        worker.end()
+
+
+def until(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
+    """Wait for a condition; fail with what was waited for."""
+    deadline = time.monotonic() + timeout
+    pause = 0.001
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout:g} s in vain until {what}")
+        time.sleep(pause)  # between two looks at the condition
+        pause = min(pause * 2, 0.05)
+
+
+@pytest.fixture(name="until")
+def _until() -> Callable[..., None]:
+    return until
