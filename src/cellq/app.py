@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import os
 import signal
 import threading
@@ -81,7 +82,7 @@ class Worker:
             max_memory=max_memory,
             preload=tuple(preload),
         )
-        self._stop: Callable[[], None] | None = None
+        self._stop: Callable[[], object] | None = None
         self._thread: threading.Thread | None = None
         self._ended: concurrent.futures.Future[None] | None = None
 
@@ -159,7 +160,7 @@ class Worker:
         await store.open()
         try:
             supervisor = Supervisor(store, self.settings)
-            self._stop = lambda: loop.call_soon_threadsafe(supervisor.stop) and None
+            self._stop = functools.partial(loop.call_soon_threadsafe, supervisor.stop)
             if signals:
                 for number in (signal.SIGINT, signal.SIGTERM):
                     loop.add_signal_handler(number, supervisor.stop)

@@ -63,6 +63,15 @@ def test_timeout_tells_how_many_are_left(queue: Queue, hand: Hand) -> None:
         list(group.as_completed(timeout=0.05))
 
 
+@pytest.mark.parametrize("count", [3, 100])
+def test_no_time_to_wait_still_finds_what_has_ended(queue: Queue, hand: Hand, count: int) -> None:
+    jobs = [queue.map(add, range(count)) for _ in range(3)]
+    hand.work()
+    assert jobs[0].wait(timeout=0) is True
+    assert jobs[1].results(timeout=0) == list(range(count))
+    assert len(list(jobs[2].as_completed(timeout=0))) == count
+
+
 def test_as_completed_gives_each_as_it_ends(queue: Queue, hand: Hand) -> None:
     group = queue.map(add, range(3))
     claims = sorted(hand.claim(3), key=lambda claim: claim.lease.id)

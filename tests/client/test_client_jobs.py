@@ -310,10 +310,13 @@ def test_coroutine_functions_are_told_apart(queue: Queue, hand: Hand) -> None:
 
 
 class Cell:
-    """Stands for what `cellq.cell.parcel` makes of a cell that ended."""
+    """Stands for what `cellq.cell.returned` makes of a cell that ended."""
 
     def __init__(self, value: Any, **names: Any) -> None:
         self.value, self.names = value, names
+
+    def last_value(self) -> Any:
+        return self.value
 
     def __getitem__(self, name: str) -> Any:
         return self.names[name]

@@ -1,4 +1,4 @@
-"""Where a caller may stand: script, thread, running loop, coroutine, forked child; and what an interrupt or exit does."""
+"""Where a caller may stand: script, thread, running loop, coroutine, forked child; what interrupt and exit do."""
 
 from __future__ import annotations
 

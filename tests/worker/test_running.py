@@ -223,9 +223,8 @@ def test_a_worker_with_another_secret_refuses_before_unpickling(queue, monkeypat
 
     job = queue.enqueue(len, [Bomb()])
     monkeypatch.setenv("CELLQ_SECRET", "another secret, not the first one")
-    with cellq.Worker(queue, slots=1):
-        with pytest.raises(cellq.Untrusted, match="CELLQ_SECRET"):
-            job.result(timeout=30)
+    with cellq.Worker(queue, slots=1), pytest.raises(cellq.Untrusted, match="CELLQ_SECRET"):
+        job.result(timeout=30)
     assert not os.path.exists(flag)
 
 

@@ -52,6 +52,13 @@ async def block_the_loop():
     time.sleep(1e9)
 
 
+def ended(process):
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 ENDLESS = [
     spin,
     sleep_for_ever,
@@ -86,9 +93,9 @@ def test_what_a_cancelled_job_had_started_is_gone_too(shared, until) -> None:
     job = shared.enqueue(subprocess_for_ever)
     until(lambda: job.logs().strip(), "the job has printed its subprocess's pid")
     pid = int(job.logs())
-    assert psutil.pid_exists(pid)
+    subprocess_of_job = psutil.Process(pid)
     job.cancel()
-    until(lambda: not psutil.pid_exists(pid), "the subprocess is gone")
+    until(lambda: ended(subprocess_of_job), "the subprocess is gone")
 
 
 def test_a_cancel_hits_only_its_job(shared, until) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from cellq.cell.fingerprint import class_parts
 
 _BUDGET = 200_000  # objects looked at; beyond it a reference to an input may stay a reference to a copy
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement
 _ATOMS = (str, bytes, int, float, complex, bool, type(None), range, ModuleType)
 
 
@@ -56,9 +57,16 @@ def _pour(own: Any, copy: Any) -> bool:
         own.clear()
         own.extend(held) if isinstance(own, deque) else own.update(held)
         content = True
-    elif kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__:
+    elif not _all_in_attributes(kind):
         return False
     return _pour_attributes(own, copy) or content
+
+
+def _all_in_attributes(kind: Any) -> bool:
+    """Whether an instance is nothing but its attributes: made by Python code alone, and pickled the usual way."""
+    usual = kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
+    setter = getattr(kind, "__setstate__", None)
+    return usual and kind.__flags__ & _HEAP_TYPE and (setter is None or isinstance(setter, FunctionType))
 
 
 def _pour_attributes(own: Any, copy: Any) -> bool:

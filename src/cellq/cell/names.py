@@ -188,8 +188,8 @@ def analyse(source: str, *, transform: bool = True, flags: int = 0) -> CellNames
     walk = _Walk(flags=flags)
     walk.cell(_python(source) if transform else source)
     return CellNames(
-        reads=frozenset(walk.reads),
-        touched=frozenset(walk.touched - walk.reads),
+        reads=frozenset(walk.reads - SHELL_NAMES | walk.reads & {"Out"}),
+        touched=frozenset(walk.touched - walk.reads - SHELL_NAMES),
         writes=frozenset(walk.writes),
         deletes=frozenset(walk.deletes),
         attributes=frozenset(walk.attributes),

@@ -33,6 +33,7 @@ class _Session:
     """The store as this process has opened it. (Holds no connection, so that an unused one can be collected.)"""
 
     def __init__(self, store: Store) -> None:
+        self.pid = os.getpid()
         self.store = store
         self.watcher = Watcher(store)
         self.reader = Reader(store)
@@ -45,10 +46,15 @@ class _Session:
             if not self.open:
                 await self.store.open()
                 self.open = True
-                portal().closing(self.close)
+                portal().closing(self.end)
 
     async def close(self) -> None:
-        portal().closed(self.close)
+        self.watcher.give_up(StoreUnavailable(f"{self.store.url} was closed while a job was waited for"))
+        await self.end()
+
+    async def end(self) -> None:
+        """Close and tell nobody: at exit, whoever still waits is a daemon thread, and about to vanish."""
+        portal().closed(self.end)
         self.open = False
         await self.watcher.stop()
         await self.store.close()
@@ -69,7 +75,6 @@ class Connection:
         self.url = settings.store_url(url) if store is None else store.url
         self.window = 1  # how many jobs are read ahead; this and the next belong to `record`
         self.latest: weakref.ref[Any] | None = None
-        self._pid = os.getpid()
         self._begin(open_store(self.url) if store is None else store)
 
     def _begin(self, store: Store) -> None:
@@ -89,15 +94,12 @@ class Connection:
 
     async def _ready(self) -> _Session:
         session = self._session
-        if session.open and self._pid == os.getpid():
-            return session
-        if self._pid != os.getpid():
-            self._finalizer.detach()
-            _orphans.append(session)  # the parent's: neither used nor closed here
-            self._pid = os.getpid()
+        if session.pid != os.getpid():
+            self._finalizer()
             self._begin(open_store(self.url))
             session = self._session
-        await session.start()
+        if not session.open:
+            await session.start()
         return session
 
     async def ready(self) -> Store:
@@ -118,7 +120,7 @@ class Connection:
 
     async def close(self) -> None:
         """Let go of the store; the next use opens it again."""
-        if self._session.open and self._pid == os.getpid():
+        if self._session.open and self._session.pid == os.getpid():
             await self._session.close()
 
     async def push(self, messages: Sequence[Message], code: Mapping[bytes, Blob]) -> list[Pushed]:
@@ -156,7 +158,9 @@ async def _push(store: Store, messages: Sequence[Message], code: Mapping[bytes, 
 
 
 def _abandon(session: _Session) -> None:
-    if session.open:
+    if session.pid != os.getpid():
+        _orphans.append(session)  # the parent's: a forked child neither uses nor closes it
+    elif session.open:
         portal().start(_close_quietly(session.close()))
 
 

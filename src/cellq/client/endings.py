@@ -20,7 +20,7 @@ def deadline_after(timeout: float | None) -> float | None:
 
 
 class Endings:
-    """Lives on the portal's loop: `enter` it, `take` what has come until there is nothing left, `leave` it."""
+    """Lives on the portal's loop: `enter` it, `take` what has come until there is nothing left, `leave` it always."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._fresh: list[Record] = []
@@ -34,9 +34,9 @@ class Endings:
         self._error: CellqError | None = None
 
     async def enter(self) -> None:
-        """Start watching."""
+        """Start watching, with one look at them all: a deadline of now still finds what has ended by now."""
         for connection, records in by_connection(records[0] for records in self._open.values()).items():
-            (await connection.watcher()).watch([record.id for record in records], self._tell)
+            await (await connection.watcher()).watch([record.id for record in records], self._tell)
 
     async def leave(self) -> None:
         """Stop watching, whatever has come so far."""
@@ -82,8 +82,8 @@ class Endings:
 async def until(records: Iterable[Record], timeout: float | None, return_when: str = ALL_COMPLETED) -> None:
     """Wait until all of them, the first, or the first that did not complete has ended; at most `timeout` seconds."""
     endings, deadline = Endings(records), deadline_after(timeout)
-    await endings.enter()
     try:
+        await endings.enter()
         while ended := await endings.take(deadline):
             if return_when == FIRST_COMPLETED:
                 return

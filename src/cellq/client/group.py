@@ -156,8 +156,9 @@ async def in_order_of_ending(records: Iterable[Record], timeout: float | None, a
     """
     records = list(records)
     deadline, left = deadline_after(timeout), len(records)
-    endings = await ask(_entered(records))
+    endings = await ask(_endings(records))
     try:
+        await ask(endings.enter())
         while left:
             batch = await ask(endings.take(deadline, results=True))
             if not batch:
@@ -169,7 +170,5 @@ async def in_order_of_ending(records: Iterable[Record], timeout: float | None, a
         portal().start(endings.leave())  # not awaited: a dropped iterator is closed in whatever thread collects it
 
 
-async def _entered(records: Iterable[Record]) -> Endings:
-    endings = Endings(records)
-    await endings.enter()
-    return endings
+async def _endings(records: Iterable[Record]) -> Endings:
+    return Endings(records)

@@ -58,7 +58,7 @@ class AsyncJob(Facts, Generic[R]):
     async def returned(self, namespace: dict[str, Any] | None = None, timeout: float | None = None) -> Any:
         """The whole object the job returned: of a function, its value; of a cell, what `cellq.cell.parcel` makes of it.
 
-        (Of that object the client knows two things: `.last_value()` is the cell's last value, `[name]` what it assigned.)
+        (Of that object the client knows two things: `.last_value()` is the cell's last value, `[name]` what it set.)
 
         Args:
             namespace: where functions that come back live from now on: their globals. Opens the result anew.

@@ -7,8 +7,7 @@
 
 A notebook cell runs inside a loop that may not be entered again, a script has none, and threads share neither. So no
 caller's loop is ever used or patched: all of them hand their work to the portal's. It starts with the first call, is
-started anew in a forked child (threads and connections do not survive a fork), and closes its stores before the
-interpreter waits for threads.
+started anew in a forked child (threads and connections do not survive a fork), and closes its stores at exit.
 
 The async classes are written once, as coroutines that reach the store through an `Ask` only: `awaiting` suspends the
 caller's coroutine, `blocking` its thread. With `blocking` such a coroutine never suspends at all, so the sync classes
@@ -18,6 +17,7 @@ run it to its end in one step (`settle`).
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import os
 import threading
@@ -147,9 +147,7 @@ def portal() -> Portal:
         if _current is None:
             _current = Portal()
             if not _exit_known:
-                # Not atexit: the interpreter joins threads (aiosqlite's is one) before it runs those. The executors of
-                # concurrent.futures end their threads by this same hook.
-                threading._register_atexit(_shut)  # type: ignore[attr-defined]
+                atexit.register(_shut)  # runs after the program's own threads have ended: they may be using us
                 _exit_known = True
         return _current
 

@@ -47,13 +47,18 @@ class Watcher:
         self._greeter: asyncio.Task[None] | None = None
         self._runner: asyncio.Task[None] | None = None
 
-    def watch(self, ids: Iterable[JobId], tell: Tell) -> None:
-        """Call `tell` once for each of `ids`, as soon as it has ended; never from inside this call."""
+    async def watch(self, ids: Iterable[JobId], tell: Tell) -> None:
+        """Call `tell` once for each of `ids`, as soon as it has ended; returns when they have been looked at once.
+
+        Whoever is cancelled meanwhile must `unwatch`.
+        """
         for job_id in ids:
             self._watched.setdefault(job_id, []).append(tell)
             self._new.append(job_id)
         if self._new and self._greeter is None:
             self._greeter = asyncio.create_task(self._greet())
+        if self._greeter is not None:
+            await asyncio.shield(self._greeter)
 
     def unwatch(self, ids: Iterable[JobId], tell: Tell) -> None:
         """Take `watch` back, as far as it has not been answered."""
@@ -68,28 +73,29 @@ class Watcher:
             self._runner = None
 
     async def stop(self) -> None:
-        """Tell all who wait that nothing more will come."""
+        """Look no more."""
         tasks = [task for task in (self._greeter, self._runner) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._give_up(StoreUnavailable(f"{self._store.url} was closed while a job was waited for"))
 
     # ------------------------------------------------------------------------------------------ the passes
 
     async def _greet(self) -> None:
-        """Look at the newcomers: by a first pass of a new runner, or beside the passes of the one that runs."""
+        """Look at the newcomers: with a pass before a new runner starts, or beside the passes of the one that runs."""
         try:
-            if self._runner is None:
-                self._cursor = await self._store.wait(Topic.NEWS, self._cursor, 0)
-                self._runner = asyncio.create_task(self._run(self._cursor))
-                self._new.clear()
             while self._new:
                 new, self._new = self._new, []
-                await self._look([job_id for job_id in new if job_id in self._watched])
-        except CellqError as error:
+                if self._runner is None:
+                    self._cursor = await self._store.wait(Topic.NEWS, self._cursor, 0)
+                    await self._pass(sweep=True)
+                    if self._watched:
+                        self._runner = asyncio.create_task(self._run(self._cursor))
+                else:
+                    await self._look([job_id for job_id in new if job_id in self._watched])
+        except Exception as error:
             self._new.clear()
-            self._give_up(error)
+            self.give_up(_as_cellqs(error))
         finally:
             self._greeter = None
 
@@ -97,7 +103,6 @@ class Watcher:
         clock = asyncio.get_running_loop().time
         swept, alive, fruitless = clock(), clock(), 0
         try:
-            await self._pass(sweep=True)
             while self._watched:
                 try:
                     cursor = self._cursor = await self._store.wait(Topic.NEWS, cursor, _SWEEP)
@@ -116,8 +121,8 @@ class Watcher:
                     await asyncio.sleep(_APART)
                 elif fruitless > 2:
                     await asyncio.sleep(_APART * fruitless / 8)
-        except CellqError as error:
-            self._give_up(error)
+        except Exception as error:  # whatever it is: those who wait must not wait for ever
+            self.give_up(_as_cellqs(error))
         finally:
             if self._runner is asyncio.current_task():
                 self._runner = None
@@ -180,9 +185,18 @@ class Watcher:
         for tell in self._watched.pop(job_id, ()):
             tell(job_id, what)
 
-    def _give_up(self, error: CellqError) -> None:
+    def give_up(self, error: CellqError) -> None:
+        """Tell all who wait that nothing more will come, and why."""
         for job_id in list(self._watched):
             self._answer(job_id, error)
+
+
+def _as_cellqs(error: Exception) -> CellqError:
+    if isinstance(error, CellqError):
+        return error
+    wrapped = StoreUnavailable(f"waiting for jobs failed: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 async def until_ended(watcher: Watcher, job_id: JobId, timeout: float | None) -> Row | None:
@@ -197,10 +211,10 @@ async def until_ended(watcher: Watcher, job_id: JobId, timeout: float | None) ->
         if not answer.done():
             answer.set_result(what)
 
-    watcher.watch((job_id,), tell)
     try:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
+                await watcher.watch((job_id,), tell)
                 what = await answer
                 if isinstance(what, CellqError):
                     raise what

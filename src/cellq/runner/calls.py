@@ -11,6 +11,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cellq.errors import CellqError, NotPicklable, Untrusted
 from cellq.frames import Done, Ticket, blob, flat
@@ -58,7 +59,8 @@ class Calls:
                 self._functions.popitem(last=False)
         else:
             self._functions.move_to_end(ticket.code)
-        args, kwargs = self.open_payload(ticket)  # type: ignore[misc]  # what a client sealed under this purpose
+        arguments: Any = self.open_payload(ticket)  # (args, kwargs), as a client seals them under this purpose
+        args, kwargs = arguments
         return function, args, kwargs
 
     def open_payload(self, ticket: Ticket) -> object:

@@ -103,7 +103,7 @@ class Capture:
         self._send = send
         self._lock = threading.RLock()
         self._sending = threading.Lock()
-        # Stream text is kept in pieces and joined when it leaves: (job, channel, pieces); other events: (job, kind, json).
+        # Text is kept in pieces and joined when it leaves: (job, channel, pieces); other events: (job, kind, JSON).
         self._said: list[tuple[CurrentJob, str, list[str] | str]] = []
         self._size = 0
         self._last_flush = 0.0

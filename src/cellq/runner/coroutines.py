@@ -76,7 +76,7 @@ class CoroutineSlot:
             case Frame.RUN, list(tickets):
                 for fields in tickets:
                     self._start(Ticket(*fields))
-            case Frame.CODE, (bytes(digest), sealed):
+            case Frame.CODE, (bytes(digest), bytes() | tuple() | None as sealed):
                 if sealed is not None:
                     self._calls.learn(digest, blob(sealed))
                 for ticket in self._waiting.pop(digest, []):

@@ -34,6 +34,7 @@ from types import FrameType
 
 import psutil
 
+from cellq.cell.parcel import Parcel
 from cellq.errors import CellqError
 from cellq.frames import MARKER, Decoder, Done, Frame, Ticket, blob, pack, receive
 from cellq.message import Kind, Lease, id_text
@@ -114,7 +115,7 @@ class SyncSlot:
             case Frame.RUN, list(tickets):
                 for ticket in tickets:
                     self._inbox.put(Ticket(*ticket))
-            case Frame.CODE, (bytes(digest), sealed):
+            case Frame.CODE, (bytes(digest), bytes() | tuple() | None as sealed):
                 with self._code_came:
                     if sealed is None:
                         self._missing.add(digest)
@@ -210,6 +211,7 @@ class SyncSlot:
 
     def _answer_cell(self, ticket: Ticket, job: context.CurrentJob, started: float) -> Done:
         parcel = self._calls.open_payload(ticket)
+        assert isinstance(parcel, Parcel)  # signed, so a client of ours made it
         self._in_user_code = True
         outcome = cell.run_cell(parcel, job.id, job.emit)
         self._in_user_code = False
@@ -250,7 +252,7 @@ def _show_figures() -> None:
     if "matplotlib.pyplot" in sys.modules:
         from matplotlib_inline.backend_inline import flush_figures
 
-        flush_figures()
+        flush_figures()  # type: ignore[no-untyped-call]
 
 
 def serve(sock: socket.socket, marker_file: int, secret: bytes, spill_dir: str | None) -> None:

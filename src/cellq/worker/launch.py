@@ -27,6 +27,7 @@ IDLE_EXIT = 600.0
 """Seconds without a job after which a launched worker ends."""
 
 _OLD_LOG = 7 * 24 * 3600.0
+_DETACHED = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "DETACHED_PROCESS", 0)  # Windows
 
 
 @dataclass(frozen=True)
@@ -90,18 +91,13 @@ def launch(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                **_detached(),
+                # It must stay alive when this process, its terminal or its notebook goes away.
+                start_new_session=True,
+                creationflags=_DETACHED,
             )
         except OSError as error:
             raise WorkerUnavailable(f"cannot start a worker with {command[0]}: {error}") from error
     return Launched(process.pid, log, process)
-
-
-def _detached() -> dict[str, int]:
-    """What keeps the worker alive when this process, its terminal or its notebook goes away."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
-    return {"start_new_session": True}
 
 
 def local(workers: Iterable[WorkerInfo]) -> list[WorkerInfo]:

@@ -14,6 +14,7 @@ their own (cells, isolated jobs) are always alone.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 import time
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cellq.errors import WorkerUnavailable
-from cellq.frames import Done, Frame, Ticket, flat
+from cellq.frames import Done, Frame, flat
 from cellq.message import Claim, Event, Kind, Lane, Lease, short_id
 from cellq.worker.nursery import Child, Nursery
 
@@ -186,30 +187,27 @@ class Slot:
             self._replace(then=claims)
             return
         child.used = True
-        now = time.monotonic()
-        tickets: list[tuple[object, ...]] = []
-        for claim in claims:
-            placed = Placed(claim, next(self._numbers), now)
-            self.placed[placed.number] = placed
-            if claim.timeout is not None:
-                self._set_timer(placed, claim.timeout, lambda placed=placed: self._stop(placed, Why.TIMEOUT))
-            tickets.append(
-                tuple(
-                    Ticket(
-                        placed.number,
-                        claim.lease.id,
-                        claim.lease.attempt,
-                        str(claim.kind),
-                        claim.task,
-                        claim.queue,
-                        claim.code,
-                        flat(claim.payload),
-                    )
-                )
-            )
+        now = self._last_done = time.monotonic()
+        tickets = [self._ticket(claim, now) for claim in claims]
         self._jobs_of_child += len(claims)
-        self._last_done = now
         child.send(Frame.RUN, tickets)
+
+    def _ticket(self, claim: Claim, now: float) -> tuple[object, ...]:
+        """Note a claim as placed; the fields of its `frames.Ticket`, as a frame carries them."""
+        placed = Placed(claim, next(self._numbers), now)
+        self.placed[placed.number] = placed
+        if claim.timeout is not None:
+            self._set_timer(placed, claim.timeout, functools.partial(self._stop, placed, Why.TIMEOUT))
+        return (
+            placed.number,
+            claim.lease.id,
+            claim.lease.attempt,
+            str(claim.kind),
+            claim.task,
+            claim.queue,
+            claim.code,
+            flat(claim.payload),
+        )
 
     def learn(self, digest: bytes, sealed: object) -> None:
         """Hand the child the code it asked for; None when there is none."""

@@ -147,20 +147,21 @@ class Supervisor(Watcher):
         """
         settings = self._settings
         self._nursery.start()
-        wear = {"max_jobs": settings.max_jobs, "max_memory": settings.max_memory}
-        for _ in range(settings.slots):
-            self._slots.append(Slot(self._nursery, self, Lane.SYNC, grace=settings.grace, **wear))
-        if settings.concurrency:
-            self._slots.append(
-                Slot(
-                    self._nursery,
-                    self,
-                    Lane.COROUTINES,
-                    grace=settings.grace,
-                    concurrency=settings.concurrency,
-                    **wear,
-                )
+        kinds = [(Lane.SYNC, 1)] * settings.slots + [(Lane.COROUTINES, settings.concurrency)] * bool(
+            settings.concurrency
+        )
+        self._slots += [
+            Slot(
+                self._nursery,
+                self,
+                lane,
+                concurrency=concurrency,
+                grace=settings.grace,
+                max_jobs=settings.max_jobs,
+                max_memory=settings.max_memory,
             )
+            for lane, concurrency in kinds
+        ]
         funnel = asyncio.create_task(self._funnel.run(), name="funnel")
         loops: list[asyncio.Task[None]] = []
         try:
