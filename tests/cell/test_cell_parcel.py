@@ -237,7 +237,7 @@ def test_a_change_in_place_is_seen_through_the_name(kind: str) -> None:
 
 def test_closures_and_function_attributes_change_in_place() -> None:
     space = notebook(
-        "def make():\n    n = 0\n    def step():\n        nonlocal n\n        n += 1\n        return n\n    return step\n"
+        "def make(n=0):\n    def step():\n        nonlocal n\n        n += 1\n        return n\n    return step"
     )
     exec("step = make()\ndef f(): pass\n", space)
     packed = pack("step(); step()\nf.calls = 3", space)

@@ -96,6 +96,24 @@ def test_what_runs_is_what_it_was_at_the_call(queue: Queue, hand: Hand) -> None:
     assert [job.result() for job in jobs] == [[2], [3, 30]]
 
 
+def test_a_function_that_changed_is_sealed_anew(queue: Queue, hand: Hand) -> None:
+    """Functions that use nothing but their arguments are pickled once; whatever can change them is noticed."""
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec("def size(x): return len(x)", space)
+    size = space["size"]
+    jobs = [queue.enqueue(size, "ab"), queue.enqueue(size, "abc")]
+    space["len"] = lambda x: -1
+    jobs.append(queue.enqueue(size, "ab"))
+    del space["len"]
+    size.__code__ = (lambda x: x * 2).__code__
+    jobs.append(queue.enqueue(size, "ab"))
+    size.__defaults__ = (7,)
+    jobs.append(queue.enqueue(size))
+    size.__defaults__ = None
+    hand.work()
+    assert [job.result() for job in jobs] == [2, 3, -1, "abab", 14]
+
+
 def test_a_key_gives_the_live_job(queue: Queue, hand: Hand) -> None:
     keyed = queue.options(key="etl")
     first = keyed.enqueue(double, 1)

@@ -17,7 +17,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
-from importlib.metadata import entry_points
 
 from cellq.cell import imported, interpreter, libraries
 from cellq.cell.provider import GONE, Provider
@@ -130,6 +129,8 @@ def same(one: object, other: object) -> bool:
 @lru_cache(maxsize=1)
 def providers() -> Mapping[str, Provider]:
     """All providers by name: cellq's own, then those of installed packages."""
+    from importlib.metadata import entry_points  # takes longer to import than all the rest of this room
+
     found = {provider.name: provider for provider in (*interpreter.PROVIDERS, *libraries.PROVIDERS)}
     for entry in entry_points(group="cellq.ambient"):
         try:

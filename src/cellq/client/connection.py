@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cellq import settings
+from cellq.client.functions import Functions
 from cellq.client.portal import portal
 from cellq.client.reader import Reader, read
 from cellq.client.watcher import Watcher
@@ -86,6 +87,11 @@ class Connection:
     def seal(self) -> Seal:
         """What signs this user's payloads."""
         return Seal(settings.secret())
+
+    @functools.cached_property
+    def functions(self) -> Functions:
+        """What seals this user's functions."""
+        return Functions(self.seal)
 
     @property
     def spill_dir(self) -> Path | None:

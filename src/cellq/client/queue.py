@@ -239,7 +239,7 @@ class AsyncQueue:
             inner = inner.func
         kind = Kind.COROUTINE if inspect.iscoroutinefunction(inner) else Kind.CALL
         task = getattr(inner, "__qualname__", None) or type(inner).__qualname__
-        return (kind, task, *self._connection.seal.seal_code(fn))
+        return (kind, task, *self._connection.functions.seal(fn))
 
     def _seal(self, value: object, job_id: JobId, digest: bytes, label: Label) -> Blob:
         connection = self._connection

@@ -17,18 +17,21 @@ import asyncio
 import base64
 import builtins
 import codecs
+import contextlib
 import getpass
 import json
 import linecache
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import psutil
+
 try:
+    import IPython
     from IPython.core import async_helpers
     from IPython.core.compilerop import CachingCompiler
     from IPython.core.displayhook import DisplayHook
@@ -45,6 +48,7 @@ except ImportError:  # a worker that only runs functions needs no IPython
         return kind
 
 
+from cellq.cell import ambient
 from cellq.errors import CellqError
 
 Emit = Callable[[str, dict[str, Any]], None]
@@ -227,7 +231,6 @@ class WorkerShell(InteractiveShell):
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            executable=os.environ.get("SHELL") if os.name == "posix" else None,
         )
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         try:
@@ -238,7 +241,11 @@ class WorkerShell(InteractiveShell):
             sys.stdout.write(decoder.decode(b"", True))
             code = process.wait()
         except BaseException:
-            process.send_signal(signal.SIGTERM)
+            members: tuple[psutil.Process | subprocess.Popen[bytes], ...]
+            members = (*psutil.Process(process.pid).children(recursive=True), process)
+            for member in members:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.terminate()
             process.wait()
             raise
         finally:
@@ -315,21 +322,15 @@ def prepare() -> bool:
         config = Config()
         config.HistoryManager.enabled = False
         config.HistoryManager.hist_file = ":memory:"
-        config.InteractiveShell.colors = "Neutral" if async_helpers is None else _colors()
+        config.InteractiveShell.colors = "Neutral" if int(IPython.__version__.split(".")[0]) < 9 else "neutral"
         config.InteractiveShell.autoindent = False
         _shell = WorkerShell.instance(config=config)
+        # What is imported and made at first use is made now, so that every child has it.
+        _shell.serve("pass", header="", execution_count=None, job_id="", emit=lambda kind, content: None)
+        formatter: Any = _shell.display_formatter
+        formatter.format(0)
+        ambient.providers()
     return _shell is not None
-
-
-def _colors() -> str:
-    default = str(InteractiveShell.colors.default_value or "")
-    return default if default.lower() == "neutral" else "Neutral"
-
-
-def adopt(emit: Emit) -> None:
-    """What is displayed while no cell runs, by functions, goes here."""
-    if _shell is not None:
-        _shell._emit = emit
 
 
 def current() -> WorkerShell:

@@ -1,0 +1,1 @@
+"""Others, each set up as its documentation advises for this kind of work."""
