@@ -48,6 +48,8 @@ def main() -> None:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are: {', '.join(known)}")
 
     console, machine = Console(stderr=asked.json == "-"), Machine()
+    if not console.is_terminal:
+        console.width = 160
     about = (
         f"cellq {cellq.__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}, "
         f"{machine}"

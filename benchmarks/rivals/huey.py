@@ -1,7 +1,7 @@
 """huey on SQLite: the one queue beside ours that needs no server and keeps results.
 
-It polls. Its consumer is told to look every 0.1 s at least (its default lets the pause of an idle one grow to 10 s), and
-results are looked for every 5 ms. It writes with `synchronous=OFF`, its default: less safe than ours, and faster.
+It polls. Its consumer is told to look every 0.1 s at least (its default lets the pause of an idle one grow to 10 s),
+and results are looked for every 5 ms. It writes with `synchronous=OFF`, its default: less safe than ours, and faster.
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from making import Clock
+from making import Clock, check_counts
 
-from cellq.message import Filter, State
 from cellq.store.contract import Store
 from cellq.store.memory import MemoryStore
 from cellq.store.sqlite import SQLiteStore
@@ -32,23 +31,3 @@ async def store(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) ->
     yield made
     await check_counts(made)
     await made.close()
-
-
-async def check_counts(store: Store) -> None:
-    """Whatever a test did: what `count` says must be what a full count of the rows gives."""
-    counted: dict[tuple[str, State], int] = {}
-    after = None
-    while True:
-        page = await store.find(Filter(), after, 500)
-        for row in page.rows:
-            counted[row.queue, row.state] = counted.get((row.queue, row.state), 0) + 1
-        after = page.after
-        if after is None:
-            break
-    told = {
-        (queue, state): jobs
-        for queue, numbers in (await store.count()).queues.items()
-        for state, jobs in numbers.states.items()
-        if jobs
-    }
-    assert told == counted

@@ -7,6 +7,7 @@ from cellq.message import (
     Claim,
     Ending,
     Failure,
+    Filter,
     Kind,
     Lane,
     Lease,
@@ -121,3 +122,23 @@ async def row(store: Store, job_id: bytes) -> Row:
     (found,) = await store.get([job_id])
     assert found is not None
     return found
+
+
+async def check_counts(store: Store) -> None:
+    """Whatever a test did: what `count` says must be what a full count of the rows gives."""
+    counted: dict[tuple[str, State], int] = {}
+    after = None
+    while True:
+        page = await store.find(Filter(), after, 500)
+        for row in page.rows:
+            counted[row.queue, row.state] = counted.get((row.queue, row.state), 0) + 1
+        after = page.after
+        if after is None:
+            break
+    told = {
+        (queue, state): jobs
+        for queue, numbers in (await store.count()).queues.items()
+        for state, jobs in numbers.states.items()
+        if jobs
+    }
+    assert told == counted

@@ -36,6 +36,7 @@ from cellq.store.sqlite import SQLiteStore
 
 QUEUES = st.sampled_from(["default", "default", "q"])
 WORKERS = [worker(name, lease) for name, lease in (("a", 15.0), ("b", 15.0), ("c", 40.0))]
+CURRENT = st.sampled_from([True, True, True, False])
 SECONDS = st.sampled_from([1.0, 5.0, 16.0, 16.0, 60.0])
 SOME = st.lists(
     st.integers(0, 1000), min_size=1, max_size=4
@@ -60,11 +61,20 @@ class Model(RuleBasedStateMachine):
         self.reference = MemoryStore(clock=self.clock)
         self.sqlite = SQLiteStore(Path(self.folder.name) / "jobs.db", clock=self.clock)
         self.runner.run(self.sqlite.open())
+        for who in WORKERS:
+            self.both(lambda store, who=who: store.beat(who, []))
 
     def teardown(self) -> None:
         self.runner.run(self.sqlite.close())
         self.runner.close()
         self.folder.cleanup()
+
+    def held(self, some: Iterable[int], current: bool) -> list[Lease]:
+        """Some leases; current ones if wanted and there are any (left to chance, few would be)."""
+        running = self.runner.run(self.reference.find(Filter(states=(State.RUNNING,)))).rows
+        ids = {row.id for row in running} if current else set()
+        newest = {lease.id: lease for lease in self.leases if lease.id in ids}
+        return pick(some, list(newest.values()) or self.leases)
 
     def both(self, ask: Callable[[Store], Awaitable[Any]]) -> Any:
         async def asked() -> tuple[Any, Any]:
@@ -95,9 +105,9 @@ class Model(RuleBasedStateMachine):
 
     @rule(
         who=st.sampled_from(WORKERS),
-        queues=st.sampled_from([["default", "q"], ["default", "q"], ["q"], []]),
-        sync=st.sampled_from([3, 1, 0]),
-        coroutines=st.sampled_from([3, 1, 0]),
+        queues=st.sampled_from([["default", "q"], ["default", "q"], ["default", "q"], ["q"], []]),
+        sync=st.sampled_from([3, 3, 1, 0]),
+        coroutines=st.sampled_from([3, 3, 1, 0]),
         runtime=st.sampled_from(["3.11", "3.11", "3.11", "3.12"]),
         beats=st.sampled_from([True, True, True, False]),
     )
@@ -115,30 +125,32 @@ class Model(RuleBasedStateMachine):
 
     @rule(
         some=SOME,
+        current=CURRENT,
         kind=st.sampled_from(["stream", "progress", "error"]),
         data=st.sampled_from(["{}", "é", ""]),
     )
-    def report(self, some: list[int], kind: str, data: str) -> None:
-        self.both(lambda store: store.report([Event(lease, kind, data) for lease in pick(some, self.leases)]))
+    def report(self, some: list[int], current: bool, kind: str, data: str) -> None:
+        events = [Event(lease, kind, data) for lease in self.held(some, current)]
+        self.both(lambda store: store.report(events))
 
     @rule(
         some=SOME,
+        current=CURRENT,
         ending=st.sampled_from(list(Ending)),
         result=st.sampled_from([None, b"", b"result"]),
         failure=st.sampled_from([None, Failure(cause="exception", types=("a.B",), message="é", traceback="t")]),
         delay=st.sampled_from([0.0, 3.0]),
         ctx=st.sampled_from([None, '{"n": 1}']),
     )
-    def finish(self, some: list[int], **how: Any) -> None:
-        self.both(
-            lambda store: store.finish([Outcome(lease=lease, error=b"e", **how) for lease in pick(some, self.leases)])
-        )
+    def finish(self, some: list[int], current: bool, **how: Any) -> None:
+        outcomes = [Outcome(lease=lease, error=b"e", **how) for lease in self.held(some, current)]
+        self.both(lambda store: store.finish(outcomes))
 
     @rule(some=SOME, action=st.sampled_from(list(Action)))
     def change(self, some: list[int], action: Action) -> None:
         self.both(lambda store: store.change([one.id for one in pick(some, self.jobs)], action))
 
-    @rule(queue=QUEUES, paused=st.booleans())
+    @rule(queue=QUEUES, paused=st.sampled_from([False, False, True]))
     def tune(self, queue: str, paused: bool) -> None:
         self.both(lambda store: store.tune(queue, QueueSettings(paused=paused)))
 

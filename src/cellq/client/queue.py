@@ -130,6 +130,12 @@ class AsyncQueue:
         derived._options = options
         return derived
 
+    def asking(self, ask: Ask) -> Self:
+        """The same queue for another kind of caller; shares the connection."""
+        derived = self.with_options(self._options)
+        derived._ask = ask
+        return derived
+
     # ------------------------------------------------------------------------------------------- enqueuing
 
     @overload
@@ -326,6 +332,10 @@ class AsyncQueue:
             if after is None:
                 break
         return rows
+
+    async def recent(self, limit: int = 20) -> list[Row]:
+        """The newest jobs of the whole store, whatever their line, as rows; for the notebook room."""
+        return await self._ask(self._find(Filter(), limit))
 
     async def count(self) -> dict[State, int]:
         """How many jobs of this line are in each state."""

@@ -401,6 +401,14 @@ class Queue:
         """The workers of the store that are alive, whatever queues they serve."""
         return settle(self._twin.workers())
 
+    def recent(self, limit: int = 20) -> list[Row]:
+        """The newest jobs of the whole store as rows; see `AsyncQueue.recent`."""
+        return settle(self._twin.recent(limit))
+
+    def asynchronous(self) -> AsyncQueue:
+        """The same queue for coroutines; shares the connection."""
+        return self._twin.asking(awaiting)
+
     def push_cell(self, parcel: object, *, task: str, origin: str) -> Job[Any]:
         """Enqueue a notebook cell; for the notebook room. See `AsyncQueue.push_cell`."""
         return Job(settle(self._twin.push_cell(parcel, task=task, origin=origin))._record)

@@ -1,116 +1,272 @@
-"""A job's card: its state in one line, its bars, what is worth knowing. Plain HTML and plain text, from a row.
+"""A job's card: its state in one line, its bars, what is worth knowing about it.
 
-Everything that comes from a job is escaped: what a job is called or says must not become markup in the notebook.
+    Row ──▶ Face ──┬─▶ page(face)   HTML that needs no script: saved notebooks, nbconvert, front ends without widgets
+     (store)       ├─▶ text(face)   plain text: terminals, diffs
+                   └─▶ card.js      the live card (cellq.notebook.widgets); the same look, from the same card.css
+
+Everything that comes from a job is text and stays text: what a job is called or says must not become markup.
 """
 
 from __future__ import annotations
 
+import functools
 import html
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from cellq.message import Row, State, short_id
+from cellq.message import Row, State, id_text, short_id
 
-_MARK = {
-    State.PENDING: ("○", "#888"),
-    State.RUNNING: ("●", "#1a73e8"),
-    State.COMPLETED: ("✓", "#1e8e3e"),
-    State.FAILED: ("✗", "#d93025"),
-    State.CANCELLED: ("⊘", "#888"),
+MARKS = {
+    State.PENDING: "○",
+    State.RUNNING: "●",
+    State.COMPLETED: "✓",
+    State.FAILED: "✗",
+    State.CANCELLED: "⊘",
 }
 
+MOST_BARS = 12
+"""Bars that are drawn; a job may have hundreds at once."""
 
-def facts(row: Row, now: float | None = None) -> list[str]:
-    """What is worth knowing besides name and state, in a few words each."""
+CSS = Path(__file__).with_name("card.css")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A time to show: `seconds` now, changing by `ticks` (1, 0 or -1) each second, after some `words`."""
+
+    words: str
+    seconds: float
+    ticks: int
+
+    def __str__(self) -> str:
+        return f"{self.words} {duration(self.seconds, whole=self.ticks != 0)}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A progress bar: what it is about, how much is done (0 to 1, None when nobody knows), and that in words."""
+
+    label: str
+    share: float | None
+    numbers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What a card shows.
+
+    Attributes:
+        id: the job, as canonical UUID text; `short` is how people call it.
+        state: the job's state.
+        label: the state in a word for people, which may say more ("retrying", "stopping").
+        facts: a few words each, shown behind the clock.
+        notes: one line each, shown below.
+    """
+
+    id: str
+    short: str
+    name: str
+    state: State
+    label: str
+    clock: Clock | None = None
+    facts: tuple[str, ...] = ()
+    bars: tuple[Bar, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def still(self) -> Face:
+        """The face without a clock that ticks by itself: two that are equal look the same on a live card."""
+        return replace(self, clock=None) if self.clock is not None and self.clock.ticks else self
+
+    def as_json(self) -> dict[str, Any]:
+        """The face as the live card gets it."""
+        clock = self.clock
+        return {
+            "id": self.id,
+            "short": self.short,
+            "name": self.name,
+            "state": self.state.value,
+            "label": self.label,
+            "mark": MARKS[self.state],
+            "ended": self.state.ended,
+            "clock": None if clock is None else {"text": str(clock), "words": clock.words}
+            | {"seconds": clock.seconds, "ticks": clock.ticks},
+            "facts": list(self.facts),
+            "bars": [{"label": bar.label, "share": bar.share, "numbers": bar.numbers} for bar in self.bars],
+            "notes": list(self.notes),
+        }  # fmt: skip
+
+
+def face_of(row: Row, notes: Sequence[str] = (), now: float | None = None) -> Face:
+    """The face of a job.
+
+    Args:
+        notes: lines to add.
+        now: epoch seconds; the present when None.
+    """
     now = time.time() if now is None else now
-    said = []
+    facts = []
+    if 1 < row.attempt <= row.retries + 1:
+        facts.append(f"attempt {row.attempt} of {row.retries + 1}")
+    if row.failure is not None and row.state is not State.COMPLETED:
+        facts.append(_first_line(row.failure.message) or row.failure.cause)
+    return Face(
+        id=id_text(row.id),
+        short=short_id(row.id),
+        name=row.name or row.task,
+        state=row.state,
+        label=_label(row, now),
+        clock=_clock(row, now),
+        facts=tuple(facts),
+        bars=_bars(row),
+        notes=tuple(notes),
+    )
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0][:200] if lines else ""
+
+
+def _label(row: Row, now: float) -> str:
+    if row.state is State.PENDING and row.attempt:
+        return "retrying"
+    if row.state is State.PENDING and row.due is not None and row.due > now:
+        return "scheduled"
+    if row.state is State.RUNNING and row.cancelling:
+        return "stopping"
+    return row.state.value
+
+
+def _clock(row: Row, now: float) -> Clock | None:
     if row.state is State.PENDING:
         if row.due is not None and row.due > now:
-            said.append(f"starts in {duration(row.due - now)}")
-        else:
-            said.append(f"waiting for {duration(now - row.created)}")
-    elif row.started is not None:
-        said.append(duration((row.finished or now) - row.started))
-    if row.attempt > 1:
-        said.append(f"attempt {row.attempt} of {row.retries + 1}")
-    if row.cancelling and row.state is State.RUNNING:
-        said.append("stopping")
-    if row.failure is not None and row.state is State.FAILED:
-        said.append(row.failure.message.splitlines()[0][:200] if row.failure.message else row.failure.cause)
-    return said
+            return Clock("starts in", row.due - now, -1)
+        return Clock("", max(0.0, now - row.created), 1)
+    if row.started is None:
+        return None  # cancelled before it started
+    if row.state is State.RUNNING:
+        return Clock("", max(0.0, now - row.started), 1)
+    return Clock("", max(0.0, (row.finished or now) - row.started), 0)
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: "0.3 s", "42 s", "3 min 05 s", "2 h 10 min"."""
+def duration(seconds: float, *, whole: bool = False) -> str:
+    """Seconds as people say them: "0.3 s", "42 s", "3 min 05 s", "2 h 10 min".
+
+    Args:
+        whole: no tenths, for a clock that ticks.
+    """
     seconds = max(0.0, seconds)
-    if seconds < 10:
+    if seconds < 9.95 and not whole:
         return f"{seconds:.1f} s"
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def bars_of(row: Row) -> list[dict[str, Any]]:
-    """The job's progress bars as it last reported them."""
-    found: list[dict[str, Any]] = json.loads(row.progress) if row.progress else []
-    return found
+# ------------------------------------------------------------------------------------------------ bars
 
 
-def text(row: Row, notes: Sequence[str] = ()) -> str:
-    """The card as one line of plain text, and a line per note."""
-    line = f"{_MARK[row.state][0]} {row.name or row.task} ({short_id(row.id)}) {row.state}"
-    return "\n".join([" · ".join([line, *facts(row)]), *notes])
+def _bars(row: Row) -> tuple[Bar, ...]:
+    if not row.progress:
+        return ()
+    told: list[Mapping[str, Any]] = json.loads(row.progress)
+    bars = [_bar(one) for one in told[:MOST_BARS]]
+    if len(told) > MOST_BARS:
+        bars.append(Bar("", None, f"… and {len(told) - MOST_BARS} more"))
+    return tuple(bars)
 
 
-def page(row: Row, notes: Sequence[str] = ()) -> str:
-    """The card as static HTML: no script, no style sheet, so that it looks the same in a saved notebook."""
-    mark, colour = _MARK[row.state]
-    rest = "".join(f' <span style="opacity:.7">· {html.escape(fact)}</span>' for fact in facts(row))
-    lines = [
-        f'<div><span style="color:{colour}" aria-hidden="true">{mark}</span> <b>{html.escape(row.name or row.task)}</b> '
-        f'<code>{short_id(row.id)}</code> <span role="status">{row.state}</span>{rest}</div>'
-    ]
-    lines += [_bar(bar) for bar in bars_of(row)]
-    lines += [f'<div style="opacity:.7">{html.escape(note)}</div>' for note in notes]
-    return f'<div class="cellq-card" style="font-size:90%">{"".join(lines)}</div>'
+def _bar(told: Mapping[str, Any]) -> Bar:
+    """A bar's numbers in words: "3/20 · 1.2 it/s · 14 s left · loss=0.3"."""
+    n, total, rate = _number(told.get("n")) or 0.0, _number(told.get("total")), _number(told.get("rate"))
+    words = [f"{_count(n)}/{_count(total)}" if total else _count(n)]
+    if rate:
+        unit = str(told.get("unit") or "it").strip()
+        words.append(f"{_count(rate)} {unit}/s" if rate >= 1 else f"{_count(1 / rate)} s/{unit}")
+        if total and n < total and not told.get("closed"):
+            words.append(f"{duration((total - n) / rate, whole=True)} left")
+    elif told.get("closed") and _number(told.get("elapsed")):
+        words.append(duration(float(told["elapsed"])))
+    if told.get("note"):
+        words.append(str(told["note"])[:200])
+    share = min(1.0, max(0.0, n / total)) if total else None
+    return Bar(str(told.get("desc") or "")[:60], share, " · ".join(words))
 
 
-def _bar(bar: Mapping[str, Any]) -> str:
-    share = fraction(bar)
-    words = html.escape(bar_text(bar))
-    if share is None:
-        return f"<div>{words}</div>"
+def _number(value: object) -> float | None:
+    usable = isinstance(value, int | float) and 0 <= value < float("inf")
+    return float(value) if usable else None  # type: ignore[arg-type]
+
+
+def _count(value: float) -> str:
+    """A number as short as it stays readable: "3", "1,234,567", "0.25", "12.5"."""
+    if value == int(value) or value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value < 100 else f"{value:.1f}"
+
+
+# ------------------------------------------------------------------------------------------- as text, as HTML
+
+
+def text(face: Face) -> str:
+    """The card as one line of plain text, and a line per bar and note."""
+    head = f"{MARKS[face.state]} {face.name} ({face.short}) {face.label}"
+    lines = [" · ".join([head, *([str(face.clock)] if face.clock else []), *face.facts])]
+    lines += [f"  {bar.label} {bar.numbers}".rstrip() for bar in face.bars]
+    return "\n".join([*lines, *(f"  {note}" for note in face.notes)])
+
+
+def page(face: Face) -> str:
+    """The card as HTML with its style sheet and without any script."""
+    inside = [f'<span class="cellq-clock">{_e(str(face.clock))}</span>'] if face.clock else []
+    inside += [f'<span class="cellq-fact">{_e(fact)}</span>' for fact in face.facts]
+    head = (
+        f'<span class="cellq-mark" aria-hidden="true">{MARKS[face.state]}</span> '
+        f'<b class="cellq-name">{_e(face.name)}</b> <span class="cellq-state">{_e(face.label)}</span> '
+        + " ".join(inside)
+        + f' <code class="cellq-id" title="{face.id}">{face.short}</code>'
+    )
+    bars = "".join(_bar_page(bar) for bar in face.bars)
+    below = f'<div class="cellq-bars">{bars}</div>' if bars else ""
+    below += "".join(f'<div class="cellq-note">{_e(note)}</div>' for note in face.notes)
     return (
-        f'<div><progress max="1" value="{share:.4f}" style="width:16em;vertical-align:middle"></progress> {words}</div>'
+        f"<style>{style()}</style>"
+        f'<div class="cellq-card cellq-{face.state.value}"><div class="cellq-head">{head}</div>{below}</div>'
     )
 
 
-def fraction(bar: Mapping[str, Any]) -> float | None:
-    """How much of a bar is done, 0 to 1; None when its total is not known."""
-    total, n = bar.get("total"), bar.get("n")
-    if not isinstance(total, int | float) or not isinstance(n, int | float) or total <= 0:
-        return None
-    return min(1.0, max(0.0, n / total))
+def _bar_page(bar: Bar) -> str:
+    label = f'<span class="cellq-label">{_e(bar.label)}</span>'
+    numbers = f'<span class="cellq-numbers">{_e(bar.numbers)}</span>'
+    if bar.share is None:
+        return f'{label}<span class="cellq-track cellq-endless"></span>{numbers}'
+    percent = f"{100 * bar.share:.4g}"
+    return (
+        f'{label}<span class="cellq-track" role="progressbar" aria-label="{_e(bar.label) or "progress"}" '
+        f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}">'
+        f'<span class="cellq-fill" style="width:{percent}%"></span></span>{numbers}'
+    )
 
 
-def bar_text(bar: Mapping[str, Any]) -> str:
-    """A bar's numbers in words: "epochs 3/20 · 1.2 it/s · loss=0.3"."""
-    total = bar.get("total")
-    count = f"{bar.get('n', 0):g}" + (f"/{total:g}" if isinstance(total, int | float) else "")
-    said = [f"{bar.get('desc') or ''} {count}".strip()]
-    rate = bar.get("rate")
-    if isinstance(rate, int | float):
-        said.append(f"{rate:.3g} {bar.get('unit') or 'it'}/s")
-    if bar.get("note"):
-        said.append(str(bar["note"]))
-    return " · ".join(said)
+def _e(text: str) -> str:
+    return html.escape(text)
 
 
-def bundle(row: Row, notes: Sequence[str] = ()) -> dict[str, str]:
+@functools.cache
+def style() -> str:
+    """The style sheet in short: every saved card carries it."""
+    css = re.sub(r"/\*.*?\*/", "", CSS.read_text(), flags=re.DOTALL)
+    return re.sub(r"\s*([{};:,])\s*", r"\1", re.sub(r"\s+", " ", css)).strip()
+
+
+def bundle(face: Face) -> dict[str, str]:
     """The card as a mimebundle."""
-    return {"text/html": page(row, notes), "text/plain": text(row, notes)}
+    return {"text/html": page(face), "text/plain": text(face)}

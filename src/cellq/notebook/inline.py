@@ -1,38 +1,48 @@
-"""A job's output, live, under the cell that enqueued it.
+"""A job, live, under the cell that enqueued it: its card, and what it says.
 
-     store ── something changed ──▶ Inline (a task in the portal's thread) ──▶ Route ──▶ the cell
-                                       │ row  ──▶ card: state, bars, notes
-                                       │ new events ──▶ coalesced, capped ──▶ stream, displays, error
-                                       └ ended ──▶ on_end(row), once, after the last event
+     store ── something changed ──▶ Inline (a task in the portal's thread)
+                                       │ row        ──▶ View  ──▶ the card
+                                       │ new events ──▶ Transcript ──▶ Route ──▶ text, figures, errors below it
+                                       └ ended      ──▶ on_end(row), once, after the last event
 
 The job's log in the store is the truth; this only mirrors it. It runs in the portal's thread, so it goes on while a
-cell blocks the kernel. At most four updates a second go out per job, text is joined, and beyond a hundred kilobytes
-only the log keeps it: a front end redraws a cell's whole text with each piece.
+cell blocks the kernel. The first changes go out at once, then at most four updates a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cellq.client.job import AsyncJob
-from cellq.message import Heard, Row
-from cellq.notebook import card
+from cellq.errors import CellqError
+from cellq.message import Row, State
+from cellq.notebook.card import face_of
 from cellq.notebook.route import Route
+from cellq.notebook.transcript import Transcript
+from cellq.notebook.views import View
 
 log = logging.getLogger("cellq.notebook")
 
-INTERVAL = 0.25
-"""Seconds between two updates of one cell."""
-
-TEXT_CAP = 100_000
-"""Characters of printed text shown per attempt; the rest is in `job.logs()`."""
-
 _TICK = 1.0
+
+
+class Pace:
+    """At most `rate` updates a second, after a few that may come at once."""
+
+    def __init__(self, rate: float = 4.0, burst: int = 3) -> None:
+        self._interval = 1.0 / rate
+        self._slack = (burst - 1) * self._interval
+        self._next = 0.0
+
+    def pause(self, now: float) -> float:
+        """Count one update at `now`; seconds to wait before the next."""
+        self._next = max(self._next, now - self._slack) + self._interval
+        return max(0.0, self._next - now)
 
 
 class Inline:
@@ -41,117 +51,125 @@ class Inline:
     Args:
         job: the job.
         route: the way to the cell.
-        hold_error: keep back the job's error: the waiting cell raises it itself.
+        view: its card.
+        tend: awaited now and then while the job waits for a worker; gives lines to show.
         on_end: called in the portal's thread once the job has ended and everything it said has been shown.
+
+    Attributes:
+        holds_error: the cell waits for its job and raises the job's error itself, so it is not shown here.
+        error: the content of that error, as the job showed it.
+        trouble: why no worker will take the job; the cell need not wait any more.
     """
 
     def __init__(
         self,
         job: AsyncJob[Any],
         route: Route,
+        view: View,
         *,
-        hold_error: bool,
+        tend: Callable[[], Awaitable[list[str]]],
         on_end: Callable[[Row], None],
+        holds_error: bool = False,
     ) -> None:
-        self.row: Row | None = None
-        self.notes: list[str] = []
+        self.holds_error = holds_error
         self.error: dict[str, Any] | None = None
+        self.trouble: CellqError | None = None
         self._job = job
         self._route = route
-        self._hold_error = hold_error
+        self._view = view
+        self._tend = tend
         self._on_end = on_end
-        self._display_id = f"cellq-{job.id}"
-        self._shown = ""
-        self._attempt = 0
-        self._text_left = TEXT_CAP
-        self._cut = False
+        self._row: Row | None = None
+        self._notes: list[str] = []
+        self._lock = threading.RLock()  # notes come from the main thread too
+        self._transcript = Transcript(f"the rest is in the log: %jobs logs {job.short}, or job.logs()")
+        self._held: tuple[int, dict[str, Any]] | None = None  # the latest error, and the attempt that raised it
+        self._pace = Pace()
 
-    def begin(self, row: Row) -> None:
+    def begin(self, row: Row, notes: list[str]) -> None:
         """Show the card for the first time; in the enqueuing cell, so that it stands above all output."""
-        self.row = row
-        bundle = card.bundle(row, self.notes)
-        self._shown = bundle["text/html"]
-        self._route.show(self._display_id, bundle, update=False)
+        self._row = row
+        self._notes = list(notes)
+        self._view.begin(face_of(row, self._notes))
+
+    def note(self, *lines: str) -> None:
+        """Add lines to the card; from any thread."""
+        if lines:
+            with self._lock:
+                self._notes += lines
+                self._draw()
 
     async def follow(self) -> None:
         """Mirror until the job has ended. Never raises: a lost mirror must not disturb the notebook."""
         try:
             async for row, events in self._job.watch(tick=_TICK):
-                self.row = row
-                started = time.monotonic()
-                for kind, content in self._coalesced(events):
-                    self._publish(kind, content)
-                self.refresh()
-                if not row.state.ended:
-                    await asyncio.sleep(max(0.0, INTERVAL - (time.monotonic() - started)))
-            assert self.row is not None
-            self._on_end(self.row)
+                self._row = row
+                if row.state is State.PENDING and self.trouble is None:
+                    await self._see_to_worker()
+                sent = self._publish(self._transcript.messages(events), events[-1].attempt if events else 0)
+                sent += self._settle_error(row)
+                sent += self._refresh()
+                if sent and not row.state.ended:
+                    await asyncio.sleep(self._pace.pause(time.monotonic()))
+            assert self._row is not None
+            self._on_end(self._row)
         except Exception as error:
             log.exception("cannot follow job %s", self._job.short)
-            self.note(f"its output can no longer be shown here ({error}); cellq.attach or job.logs() has it")
+            self.note(f"its output can no longer be shown here ({error}); job.logs() has it")
 
-    def note(self, text: str) -> None:
-        """Add a line to the card."""
-        self.notes.append(text)
-        self.refresh()
+    async def _see_to_worker(self) -> None:
+        try:
+            self.note(*await self._tend())
+        except CellqError as error:
+            self.trouble = error
+            self.note(*str(error).splitlines())
 
-    def refresh(self) -> None:
-        """Draw the card anew if it would look different."""
-        if self.row is None:
-            return
-        bundle = card.bundle(self.row, self.notes)
-        if bundle["text/html"] != self._shown:
-            self._shown = bundle["text/html"]
-            self._route.show(self._display_id, bundle, update=True)
+    def _refresh(self) -> int:
+        with self._lock:
+            return self._draw()
 
-    def _publish(self, kind: str, content: dict[str, Any]) -> None:
-        if kind == "error" and self._hold_error:
-            self.error = content
-        elif kind == "clear_output":
-            # It would clear the card as well, which is then shown anew above what follows.
-            self._route.send(kind, content)
-            if self.row is not None:
-                self.begin(self.row)
-        else:
-            self._route.send(kind, content)
+    def _draw(self) -> int:
+        assert self._row is not None
+        face = face_of(self._row, self._notes)
+        if self._row.state.ended:
+            self._view.end(face)
+            return 1
+        return int(self._view.draw(face))
 
-    def _coalesced(self, events: list[Heard]) -> list[tuple[str, dict[str, Any]]]:
-        """The events as messages: text of one stream joined, overwritten lines dropped, all of it capped."""
-        messages: list[tuple[str, dict[str, Any]]] = []
-        for event in events:
-            if event.attempt != self._attempt:
-                if self._attempt:
-                    messages.append(("stream", {"name": "stderr", "text": f"── attempt {event.attempt} ──\n"}))
-                self._attempt, self._text_left, self._cut = event.attempt, TEXT_CAP, False
-            content = event.content
-            if event.kind != "stream":
-                messages.append((event.kind, content))
-                continue
-            piece = self._capped(content["text"])
-            last = messages[-1] if messages else None
-            if last is not None and last[0] == "stream" and last[1]["name"] == content["name"]:
-                last[1]["text"] += piece
-            elif piece:
-                messages.append(("stream", {"name": content["name"], "text": piece}))
+    def _publish(self, messages: list[tuple[str, dict[str, Any]]], attempt: int) -> int:
         for kind, content in messages:
-            if kind == "stream":
-                content["text"] = overwritten(content["text"])
-        return messages
+            if kind == "error":
+                self._release_error()
+                self._held = (attempt, content)
+            elif kind == "clear_output":
+                # It takes the card away as well, which is shown again at once: with `wait` nothing flickers.
+                assert self._row is not None
+                self._route.send(kind, {"wait": True})
+                self._view.begin(face_of(self._row, self._notes))
+            else:
+                self._release_error()
+                self._route.send(kind, content)
+        return int(bool(messages))
 
-    def _capped(self, text: str) -> str:
-        if len(text) <= self._text_left:
-            self._text_left -= len(text)
-            return text
-        kept, self._text_left = text[: self._text_left], 0
-        if not self._cut:
-            self._cut = True
-            kept += f"\n… the rest is in the log: cellq logs {self._job.short} or job.logs()\n"
-        return kept
+    # An error is shown when it is known what became of the attempt: one that was cancelled ends with KeyboardInterrupt,
+    # which nobody needs to see, and one that a waiting cell will raise must not stand there twice.
 
+    def _settle_error(self, row: Row) -> int:
+        if self._held is None or (row.state is State.RUNNING and row.attempt <= self._held[0]):
+            return 0
+        _, content = self._held
+        if row.state is State.CANCELLED and content["ename"] == "KeyboardInterrupt":
+            self._held = None
+        elif row.state.ended and self.holds_error:
+            self._held, self.error = None, content
+        else:
+            return self._release_error()
+        return 0
 
-_BEFORE_RETURN = re.compile(r"[^\n\r]*\r(?!\n)(?=[^\n]*\r(?!\n))")
-
-
-def overwritten(text: str) -> str:
-    """Text without the parts of lines that later parts overwrite by a carriage return; the last one is kept."""
-    return _BEFORE_RETURN.sub("", text) if "\r" in text else text
+    def _release_error(self) -> int:
+        if self._held is None:
+            return 0
+        _, content = self._held
+        self._held = None
+        self._route.send("error", content)
+        return 1

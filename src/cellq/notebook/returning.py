@@ -1,15 +1,27 @@
-"""Names come back into the notebook: on the main thread, and between cells, never in the middle of one.
+"""What a cell gave comes back into the notebook: on the main thread, and between cells, never in the middle of one.
 
-A job may end while another cell runs. What it gave is then kept until that cell has ended: a cell must not see a name
-change under its feet. The next cell, however soon it starts, finds the names in place.
+A job may end while another cell runs. What it gave then waits on the doorstep until that cell has ended: a cell must
+not see a name change under its feet. The next cell, however soon it starts, finds the names in place. A cell that
+waits for the job itself (`fit.result()`, `await fit`) asks for them, and has them from there on.
+
+     job ended ──▶ Homecoming ──▶ Doorstep ── cell ended ──▶ merge into the namespace, once
+                        └────── fit.result() in the running cell ──▶ the same, at once
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, TypeVar
+
+from cellq.cell.parcel import Snapshot
+from cellq.cell.returned import Merged, Returned, merge
+from cellq.client.sync import Job
+from cellq.message import State
+
+R = TypeVar("R")
 
 log = logging.getLogger("cellq.notebook")
 
@@ -24,7 +36,7 @@ class Doorstep:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._waiting: deque[Callable[[], None]] = deque()
-        self._in_cell = True  # `%load_ext` and imports run in a cell
+        self._cell: object = self  # the outermost cell that runs, None between cells; `%load_ext` runs in one
         shell.events.register("pre_run_cell", self._before_cell)
         shell.events.register("post_run_cell", self._after_cell)
 
@@ -36,7 +48,7 @@ class Doorstep:
             loop.call_soon_threadsafe(self._if_between_cells)
 
     def bring_in(self) -> None:
-        """Call now what waits; for a cell that has waited for its job."""
+        """Call now what waits."""
         while self._waiting:
             bring_in = self._waiting.popleft()
             try:
@@ -50,19 +62,105 @@ class Doorstep:
         self._shell.events.unregister("post_run_cell", self._after_cell)
 
     def _loop(self) -> Any:
-        # The kernel's own loop, in its main thread. A terminal has none: there the next prompt's cell brings it in.
+        # The kernel's own loop, in its main thread. A terminal has none: there the next cell brings it in.
         kernel = getattr(self._shell, "kernel", None)
         io_loop = getattr(kernel, "io_loop", None)
         return getattr(io_loop, "asyncio_loop", None)
 
     def _if_between_cells(self) -> None:
-        if not self._in_cell:
+        if self._cell is None:
             self.bring_in()
 
-    def _before_cell(self, *_: object) -> None:
-        self.bring_in()
-        self._in_cell = True
+    def _before_cell(self, info: object = None) -> None:
+        if self._cell is None or self._cell is self:
+            self.bring_in()
+            self._cell = info or self
 
-    def _after_cell(self, *_: object) -> None:
-        self._in_cell = False
-        self.bring_in()
+    def _after_cell(self, result: object = None) -> None:
+        # Code may run cells within a cell (`get_ipython().run_cell`): only the end of the outermost one counts.
+        if self._cell is self or self._cell is None or self._cell is getattr(result, "info", None):
+            self._cell = None
+            self.bring_in()
+
+
+class Homecoming:
+    """The way back of one job's names; they come once.
+
+    Args:
+        job: the cell's job.
+        namespace: the notebook's.
+        sent: what the notebook held when the cell was packed.
+        tell: takes lines for people about what did not come back.
+    """
+
+    def __init__(self, job: Job[Any], namespace: dict[str, object], sent: Snapshot, tell: Callable[..., None]) -> None:
+        self._job = job
+        self._namespace = namespace
+        self._sent = sent
+        self._tell = tell
+        self._come = False
+
+    def come(self) -> None:
+        """Bring in what the cell gave, if it has ended and has not been brought in. On the main thread only."""
+        if self._come or not self._job.done():
+            return
+        self._come = True
+        try:
+            returned = self._job.returned() if self._job.state is State.COMPLETED else self._job.salvaged()
+            if isinstance(returned, Returned):
+                merged = merge(returned, self._namespace, self._sent)
+                self._tell(*_told(merged, returned, self._namespace, self._job.name))
+        except Exception as error:
+            # Unpickling runs whatever the values bring along.
+            self._tell(f"what it gave could not be brought back: {type(error).__name__}: {error}")
+
+
+def _told(merged: Merged, returned: Returned, namespace: Mapping[str, object], name: str) -> list[str]:
+    """What did not come back, in quiet lines."""
+    handle = name if isinstance(namespace.get(name), Job) else "job"
+    lines = [*returned.notes, *merged.problems]
+    for skipped in merged.skipped:
+        if skipped == handle:
+            lines.append(f'{skipped} is the job itself here; what the cell assigned to it is {handle}["{skipped}"]')
+    kept = [skipped for skipped in merged.skipped if skipped != handle]
+    if kept:
+        lines.append(f'{", ".join(kept)}: rebound here meanwhile, left as it is; {handle}["{kept[0]}"] has the job\'s')
+    lines += [f"{left} stayed in the worker: {reason}" for left, reason in merged.left_behind.items()]
+    if returned.value_problem:
+        lines.append(f"the last value stayed in the worker: {returned.value_problem}")
+    return lines
+
+
+class CellJob(Job[R]):
+    """The job of a notebook cell, as the notebook that enqueued it holds it: waiting for it brings its names in."""
+
+    __slots__ = ("_homecoming",)
+
+    def __init__(self, job: Job[R]) -> None:
+        super().__init__(job._record)
+        self._homecoming: Homecoming | None = None
+
+    def expect(self, homecoming: Homecoming) -> None:
+        """Bring the names in this way whenever the notebook has waited for the job."""
+        self._homecoming = homecoming
+
+    def result(self, timeout: float | None = None) -> R:
+        try:
+            return super().result(timeout)
+        finally:
+            self._bring_in()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        ended = super().wait(timeout)
+        self._bring_in()
+        return ended
+
+    def __await__(self) -> Generator[Any, None, R]:
+        try:
+            return (yield from super().__await__())
+        finally:
+            self._bring_in()
+
+    def _bring_in(self) -> None:
+        if self._homecoming is not None and threading.current_thread() is threading.main_thread():
+            self._homecoming.come()

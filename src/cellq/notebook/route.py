@@ -14,23 +14,21 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from cellq.message import short_id
-
 
 class Route(Protocol):
     """A way to one cell's output."""
 
-    waits: bool
-    """Nobody will listen once the cell has ended (a headless run): what is to be recorded must come before that."""
-
     cell_id: str
     """The front end's id of the cell, "" when it does not tell."""
 
+    headless: bool
+    """Nobody listens once the cell has ended (nbclient, nbconvert, papermill): what is to be recorded comes before."""
+
+    widgets: bool
+    """A front end is there that may draw widgets."""
+
     def send(self, kind: str, content: Mapping[str, Any]) -> None:
         """Publish a message of this kind; from any thread."""
-
-    def show(self, display_id: str, data: Mapping[str, Any], *, update: bool) -> None:
-        """Show a mimebundle that can be replaced later, or replace it."""
 
 
 class KernelRoute:
@@ -46,7 +44,9 @@ class KernelRoute:
         parent = getattr(shell, "parent_header", None) or shell.get_parent()
         self._parent = {"header": dict(parent["header"]), "metadata": dict(parent.get("metadata") or {})}
         self.cell_id = str(self._parent["metadata"].get("cellId", ""))
-        self.waits = not getattr(self._kernel, "_allow_stdin", True)
+        # Told with each execute request: whoever runs notebooks without a person forbids questions.
+        self.headless = getattr(self._kernel, "_allow_stdin", True) is False
+        self.widgets = not self.headless and "google.colab" not in sys.modules
         # The kernel gathers prints for a moment; what was printed before must not be overtaken.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -54,37 +54,34 @@ class KernelRoute:
     def send(self, kind: str, content: Mapping[str, Any]) -> None:
         self._kernel.session.send(self._kernel.iopub_socket, kind, dict(content), parent=self._parent)
 
-    def show(self, display_id: str, data: Mapping[str, Any], *, update: bool) -> None:
-        content = {"data": dict(data), "metadata": {}, "transient": {"display_id": display_id}}
-        self.send("update_display_data" if update else "display_data", content)
-
 
 class TerminalRoute:
-    """To a terminal: text as it comes, a line per state, no bars that rely on the cursor."""
+    """To a terminal: text as it comes, each line with the job's name in front; no bars that rely on the cursor."""
 
     cell_id = ""
-    waits = False
+    headless = False
+    widgets = False
 
-    def __init__(self, job_id: bytes) -> None:
-        self._prefix = f"[{short_id(job_id)}] "
-        self._at_start = True
+    def __init__(self, label: str) -> None:
+        self._prefix = f"[{label}] "
 
     def send(self, kind: str, content: Mapping[str, Any]) -> None:
         if kind == "stream":
             self._print(content["text"])
         elif kind == "error":
-            self._print("\n".join(content["traceback"]) + "\n")
+            self._print("\n".join(content["traceback"]))
         elif kind in ("display_data", "execute_result"):
-            self._print(str(content["data"].get("text/plain", "")) + "\n")
-
-    def show(self, display_id: str, data: Mapping[str, Any], *, update: bool) -> None:
-        self._print(str(data.get("text/plain", "")) + "\n")
+            self._print(str(content["data"].get("text/plain", "")))
 
     def _print(self, text: str) -> None:
-        lines = text.replace("\r\n", "\n").split("\r")[-1].splitlines()
-        print("\n".join(self._prefix + line for line in lines), flush=True)
+        for line in text.splitlines():
+            print(self._prefix + line, flush=True)
 
 
-def route_of(shell: Any, job_id: bytes) -> Route:
-    """The way to the cell that is being executed now."""
-    return KernelRoute(shell) if getattr(shell, "kernel", None) is not None else TerminalRoute(job_id)
+def route_of(shell: Any, label: str) -> Route:
+    """The way to the cell that is being executed now.
+
+    Args:
+        label: what a terminal calls the job.
+    """
+    return KernelRoute(shell) if getattr(shell, "kernel", None) is not None else TerminalRoute(label)

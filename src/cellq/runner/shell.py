@@ -333,6 +333,12 @@ def prepare() -> bool:
     return _shell is not None
 
 
+def adopt(emit: Emit) -> None:
+    """What is displayed while no cell runs, by functions, goes here."""
+    if _shell is not None:
+        _shell._emit = emit
+
+
 def current() -> WorkerShell:
     """The shell of this process.
 

@@ -24,6 +24,7 @@ import select
 import signal
 import socket
 import sys
+import traceback
 import types
 from typing import NoReturn
 
@@ -90,6 +91,7 @@ class Zygote:
     def _fork(self, token: int, lane: Lane, sock: int, marker: int, private: tuple[int, int]) -> None:
         pid = os.fork()
         if pid == 0:
+            log = os.dup(2)
             try:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -98,7 +100,8 @@ class Zygote:
                     os.close(descriptor)
                 self._be_slot(lane, sock, marker)
             except BaseException:
-                sys.excepthook(*sys.exc_info())
+                # Not to sys.stderr, which belongs to the jobs by now: to the worker's log.
+                os.write(log, traceback.format_exc().encode())
                 os._exit(70)
             os._exit(0)
         os.close(sock)
@@ -111,6 +114,8 @@ class Zygote:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         sys.path.insert(0, "")  # as in a kernel; not before, so that no file of the user's shadows ours
+        if "numpy.random" in sys.modules:  # preloaded: forks of one generator would all draw the same numbers
+            sys.modules["numpy.random"].seed()
         link = socket.socket(fileno=sock)
         if lane is Lane.SYNC:
             main.serve(link, marker, self._secret, self._spill_dir)

@@ -133,6 +133,7 @@ class Slot:
         self._numbers = itertools.count(1)
         self._child: Child | None = None
         self._jobs_of_child = 0
+        self._stillborn = 0  # processes in a row that died before they had begun a job
         self._last_done = 0.0
         self._starting: asyncio.Task[None] | None = None
         self._closing = False
@@ -323,6 +324,9 @@ class Slot:
             return
         self._child = None
         current, _ = child.current()
+        self._stillborn = 0 if current else self._stillborn + 1
+        if not self._closing:
+            log.log(logging.INFO if current else logging.ERROR, "the process of a slot (%d) %s", child.pid, how)
         for number in sorted(self.placed):
             placed = self._take_out(number)
             # Before `current`: it had ended, but its outcome was lost. After: it was never begun.
@@ -347,16 +351,16 @@ class Slot:
         self._starting = asyncio.create_task(self._start_again(then))
 
     async def _start_again(self, then: Sequence[Claim]) -> None:
-        pause = 0.1
         while not self._closing:
+            # A process that dies before it does anything is a fault of this machine's: do not fork in a frenzy.
+            if self._stillborn:
+                await asyncio.sleep(min(0.1 * 2**self._stillborn, 10.0))
             try:
                 await self.start()
+                break
             except WorkerUnavailable as error:
                 log.error("%s; trying again", error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 10.0)
-            else:
-                break
+                self._stillborn += 1
         if then and self.ready:
             self.give(then)
         elif then:

@@ -1,4 +1,4 @@
-"""The command line: `cellq worker`, `jobs`, `show`, `logs`, `cancel`, `retry`, `workers`, `prune`, `doctor`."""
+"""A worker in the foreground: `cellq worker`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ import sys
 import click
 
 from cellq.app import Worker
-from cellq.errors import CellqError
+from cellq.cli.place import url_option
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
-    """A job queue for notebooks."""
-
-
-@cli.command()
-@click.option("--url", help="The store; the default is $CELLQ_URL or ./.cellq/jobs.db.")
+@click.command()
+@url_option(existing=False)
 @click.option("-q", "--queue", "queues", multiple=True, help="A queue to serve; may be given several times.")
 @click.option("-n", "--slots", default=2, show_default=True, help="How many calls and cells run at a time.")
 @click.option("--concurrency", default=100, show_default=True, help="How many coroutine jobs run at a time.")
@@ -32,7 +27,7 @@ def cli() -> None:
     "--log-level", default="INFO", show_default=True, type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"])
 )
 def worker(
-    url: str | None,
+    url: str,
     queues: tuple[str, ...],
     slots: int,
     concurrency: int,
@@ -46,26 +41,22 @@ def worker(
     log_level: str,
 ) -> None:
     """Run jobs until Ctrl-C (once: finish what runs; twice: now)."""
-    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    Worker(
-        queues or ("default",),
-        url=url,
-        slots=slots,
-        concurrency=concurrency,
-        lease=lease,
-        grace=grace,
-        drain=drain,
-        idle_exit=idle_exit,
-        max_jobs=max_jobs,
-        max_memory=max_memory,
-        preload=preload,
-    ).run()
-
-
-def main() -> None:
-    """The entry point: errors of cellq's own are one line for people, not a traceback."""
     try:
-        cli(prog_name="cellq")
-    except (CellqError, ValueError, TypeError) as error:
-        click.echo(f"cellq: {error}", err=True)
-        sys.exit(1)
+        made = Worker(
+            queues or ("default",),
+            url=url,
+            slots=slots,
+            concurrency=concurrency,
+            lease=lease,
+            grace=grace,
+            drain=drain,
+            idle_exit=idle_exit,
+            max_jobs=max_jobs,
+            max_memory=max_memory,
+            preload=preload,
+        )
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("cellq").setLevel(log_level)  # DEBUG is about cellq; libraries would drown it
+    made.run()

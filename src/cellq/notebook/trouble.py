@@ -1,0 +1,73 @@
+"""Errors as a cell shows them: short where the fault is the cell's, and a job's own traceback where it is the job's.
+
+The exception that is raised stays the one to catch; only what IPython prints of it is set here, by the method that
+IPython asks an exception for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from cellq.client.sync import Job
+from cellq.errors import JobTimeout
+
+E = TypeVar("E", bound=BaseException)
+
+_RED, _PLAIN = "\x1b[31m", "\x1b[39m"
+
+
+def shown_as(error: E, lines: Sequence[str]) -> E:
+    """The same exception; a notebook shows these lines instead of the way through cellq's own code."""
+    error._render_traceback_ = lambda: list(lines)  # type: ignore[attr-defined]
+    return error
+
+
+def plainly(error: E) -> E:
+    """The same exception, shown as its type and message."""
+    return shown_as(error, headline(error))
+
+
+def headline(error: BaseException) -> list[str]:
+    """Type and message, as IPython ends a traceback."""
+    return f"{_RED}{type(error).__name__}{_PLAIN}: {error}".splitlines()
+
+
+def in_cell(error: SyntaxError, above: int, count: int) -> SyntaxError:
+    """A syntax error, with the place in the notebook cell that it is about.
+
+    Args:
+        above: lines above the code in its notebook cell.
+        count: the cell's number.
+    """
+    if error.lineno is None:
+        return plainly(error)
+    error.lineno += above
+    if error.end_lineno is not None:
+        error.end_lineno += above
+    error.filename = f"Cell In[{count}]"
+    lines = [f"  {error.filename}, line {error.lineno}"]
+    if error.text:
+        code = error.text.rstrip("\n")
+        indent = len(code) - len(code.lstrip())
+        lines.append(f"    {code.strip()}")
+        lines.append("    " + " " * max(0, (error.offset or 1) - 1 - indent) + "^")
+    return shown_as(error, [*lines, f"{_RED}{type(error).__name__}{_PLAIN}: {error.msg}"])
+
+
+def raise_again(job: Job[Any], shown: Mapping[str, Any] | None) -> NoReturn:
+    """Raise a job's failure as if the waiting cell had raised it.
+
+    Args:
+        shown: the error as the job showed it, with its traceback; None when it showed none.
+
+    Raises:
+        the job's own exception where it could be rebuilt, else JobFailed and its kin.
+    """
+    failure = job.exception()
+    assert failure is not None
+    if shown is None:
+        raise plainly(failure)  # lost, cancelled, refused: nothing in the cell's code is at fault
+    if isinstance(failure, JobTimeout):
+        raise shown_as(failure, [*shown["traceback"][:-1], *headline(failure)])  # where it was when it was stopped
+    raise shown_as(failure.__cause__ or failure, shown["traceback"])
