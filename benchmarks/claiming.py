@@ -28,10 +28,10 @@ async def _measure(room: Path, many: int, few: int) -> list[Line]:
     try:
         times: dict[str, list[float]] = {"full": [], "sparse": []}
         for number in range(6):
-            for name, store in (("full", full), ("sparse", sparse)):
-                middle = statistics.median([await _claim(store) for _ in range(100)])
-                if number:
-                    times[name].append(middle)
+            both = [(await _claim(full), await _claim(sparse)) for _ in range(100)]
+            if number:  # the first hundred warm up
+                for name, values in zip(times, zip(*both, strict=True), strict=True):
+                    times[name].append(statistics.median(values))
     finally:
         await full.close()
         await sparse.close()

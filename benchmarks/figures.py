@@ -77,10 +77,11 @@ def show(console: Console, lines: Sequence[tuple[str, Line]]) -> None:
             f"{line.rival} {_value(line.theirs, line.unit)}" if line.rival else "",
             _spread(line.figures, "{:.2f}") if line.rival else "",
             _aim(line),
-            {"goal": "[green]goal[/]", "limit": "[yellow]within limit[/]", "misses": "[red]misses[/]"}.get(
-                line.verdict, ""
-            ),
-            end_section=False,
+            {
+                "goal": "[green]goal[/]",
+                "limit": "[yellow]within limit[/]" if line.goal is not None else "[green]ok[/]",
+                "misses": "[red]misses[/]",
+            }.get(line.verdict, ""),
         )
         last = subject
     console.print(table)

@@ -119,11 +119,12 @@ def test_a_pending_job_is_cancelled_at_once(queue) -> None:
 def test_a_job_that_ends_while_it_is_asked_keeps_its_result(shared, until) -> None:
     def finish_anyway():
         try:
+            print("at work", flush=True)
             time.sleep(1e9)
         except KeyboardInterrupt:
             return "saved"
 
     job = shared.enqueue(finish_anyway)
-    until(lambda: job.state == "running", "the job runs")
+    until(job.logs, "the job is at work")
     job.cancel()
     assert job.result(timeout=30) == "saved"

@@ -167,7 +167,7 @@ def _facts(row: Row, workers: dict[bytes, WorkerInfo]) -> list[tuple[str, str]]:
         facts.append(("from", origin))
     facts += [("progress", _bar(bar)) for bar in _bars(row)]
     if row.failure is not None:
-        facts.append(("failure" if row.state is State.FAILED else "last", _reason(row)))
+        facts.append(("why", _reason(row)))
     return facts
 
 

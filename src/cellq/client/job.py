@@ -72,12 +72,17 @@ class AsyncJob(Facts, Generic[R]):
         return self._record.value
 
     async def salvaged(self, timeout: float | None = None) -> Any:
-        """What a cell that failed had done before it failed, as `returned` gives it of one that completed; or None.
+        """What a cell that failed or was stopped had done until then, as `returned` gives it of one that completed.
+
+        None when nothing of it was kept.
 
         Raises:
             NotReady, Expired: as `result`.
         """
-        return self._record.salvage(await self._ended(timeout))
+        row = await self._ended(timeout)
+        if row.result is None:  # to tell why it failed, a row without results is enough
+            row = await self._ask(self._record.whole())
+        return self._record.salvage(row)
 
     async def exception(self, timeout: float | None = None) -> CellqError | None:
         """What `result()` would raise about this job once it has ended; None when it completed.

@@ -131,6 +131,17 @@ class Record:
         self.see(row)
         return row
 
+    async def whole(self) -> Row:
+        """Read the row with its blobs.
+
+        Raises:
+            Expired: it was pruned or deleted.
+        """
+        row = (await self.connection.get([self.id], BLOBS))[0]
+        if row is None:
+            raise self.gone()
+        return row
+
     async def conclusion(self, timeout: float | None) -> Row:
         """Wait for the end and give the row with its blobs; note those of the jobs after it if they are there already.
 

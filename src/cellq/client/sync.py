@@ -102,7 +102,7 @@ class Job(Facts, Generic[R]):
         return settle(self._twin.returned(namespace, timeout))
 
     def salvaged(self, timeout: float | None = None) -> Any:
-        """What a cell that failed had done before it failed; see `AsyncJob.salvaged`."""
+        """What a cell that failed or was stopped had done until then; see `AsyncJob.salvaged`."""
         return settle(self._twin.salvaged(timeout))
 
     def row(self) -> Row:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from cellq.notebook.magic import CellqMagics
+from cellq.notebook.trouble import show_syntax_errors
 
 
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics."""
+    show_syntax_errors(shell)
     shell.register_magics(CellqMagics(shell))
 
 

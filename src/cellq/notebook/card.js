@@ -41,7 +41,7 @@ function render({ model, el }) {
   const state = make("span", "state");
   const clock = make("span", "clock");
   const facts = make("span", "fact");
-  const id = make("code", "id");
+  const id = make("span", "id");
   const cancel = make("button", "cancel", "Cancel");
   const bars = make("div", "bars");
   const notes = make("div", "notes");

@@ -112,7 +112,7 @@ def face_of(row: Row, notes: Sequence[str] = (), now: float | None = None) -> Fa
     facts = []
     if 1 < row.attempt <= row.retries + 1:
         facts.append(f"attempt {row.attempt} of {row.retries + 1}")
-    if row.failure is not None and row.state is not State.COMPLETED:
+    if row.failure is not None and row.state not in (State.COMPLETED, State.CANCELLED):
         facts.append(_first_line(row.failure.message) or row.failure.cause)
     return Face(
         id=id_text(row.id),
@@ -232,7 +232,7 @@ def page(face: Face) -> str:
         f'<span class="cellq-mark" aria-hidden="true">{MARKS[face.state]}</span> '
         f'<b class="cellq-name">{_e(face.name)}</b> <span class="cellq-state">{_e(face.label)}</span> '
         + " ".join(inside)
-        + f' <code class="cellq-id" title="{face.id}">{face.short}</code>'
+        + f' <span class="cellq-id" title="{face.id}">{face.short}</span>'
     )
     bars = "".join(_bar_page(bar) for bar in face.bars)
     below = f'<div class="cellq-bars">{bars}</div>' if bars else ""

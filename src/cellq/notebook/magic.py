@@ -43,15 +43,15 @@ class CellqMagics(Magics):
         self.session = Session(shell)
 
     @magic_arguments()
-    @argument("name", nargs="?", default=None, help="The job gets this name, and its Job is bound to it.")
-    @argument("-o", "--outputs", help="Bring back only these names, as in `-o a,b`; `-o -` brings nothing.")
-    @argument("-q", "--queue", default="default", help="The queue; workers serve `default` if not told otherwise.")
-    @argument("-p", "--priority", type=int, default=0, help="Larger runs first.")
-    @argument("--timeout", type=float, help="Stop an attempt after so many seconds.")
-    @argument("--retries", type=int, default=0, help="Run it again so many times if it fails.")
-    @argument("--delay", type=float, default=0.0, help="Do not start it before so many seconds.")
+    @argument("name", metavar="NAME", nargs="?", default=None, help="The job gets this name, and its Job is bound to it.")
+    @argument("-o", "--outputs", metavar="NAMES", help="Bring back only these names, as in `-o a,b`; `-o -` brings nothing.")
+    @argument("-q", "--queue", metavar="QUEUE", default="default", help="The queue; workers serve `default` if not told otherwise.")
+    @argument("-p", "--priority", metavar="N", type=int, default=0, help="Larger runs first.")
+    @argument("--timeout", metavar="S", type=float, help="Stop an attempt after so many seconds.")
+    @argument("--retries", metavar="N", type=int, default=0, help="Run it again so many times if it fails.")
+    @argument("--delay", metavar="S", type=float, default=0.0, help="Do not start it before so many seconds.")
     @argument("--wait", action="store_true", help="Wait for the job before the next cell runs.")
-    @argument("--url", help="The store; the default is $CELLQ_URL or ./.cellq/jobs.db.")
+    @argument("--url", metavar="URL", help="The store; the default is $CELLQ_URL or ./.cellq/jobs.db.")
     @cell_magic
     def enqueue(self, line: str, cell: str) -> None:
         """Run this cell in a background worker.
@@ -90,9 +90,9 @@ class CellqMagics(Magics):
 
     @magic_arguments()
     @argument("action", nargs="?", choices=("list", "cancel", "retry", "logs"), default="list", help="What to do.")
-    @argument("job", nargs="?", help="The job: its id as shown, or the variable that holds it.")
-    @argument("-n", "--limit", type=int, default=20, help="List so many, the newest first.")
-    @argument("--url", help="The store; the default is $CELLQ_URL or ./.cellq/jobs.db.")
+    @argument("job", metavar="JOB", nargs="?", help="The job: its id as shown, or the variable that holds it.")
+    @argument("-n", "--limit", metavar="N", type=int, default=20, help="List so many, the newest first.")
+    @argument("--url", metavar="URL", help="The store; the default is $CELLQ_URL or ./.cellq/jobs.db.")
     @line_magic
     def jobs(self, line: str) -> None:
         """Show the jobs of the store; cancel one, run one again, print what one has printed."""
@@ -100,7 +100,7 @@ class CellqMagics(Magics):
         try:
             queue = self.session.queue(args.url)
             if args.action == "list":
-                display(tables.jobs(queue.recent(args.limit), queue.url))  # type: ignore[no-untyped-call]
+                display(tables.jobs(queue.recent(args.limit), queue.url))
                 return
             if args.job is None:
                 raise _usage(self.jobs, f"which job? write %jobs {args.action} ID")
@@ -119,9 +119,9 @@ class CellqMagics(Magics):
 
     @magic_arguments()
     @argument("action", nargs="?", choices=("list", "start", "stop"), default="list", help="What to do.")
-    @argument("-n", "--slots", type=int, help="How many cells and calls the new worker runs at a time.")
-    @argument("-q", "--queue", default="default", help="The queue that the new worker serves.")
-    @argument("--url", help="The store; the default is $CELLQ_URL or ./.cellq/jobs.db.")
+    @argument("-n", "--slots", metavar="N", type=int, help="How many cells and calls the new worker runs at a time.")
+    @argument("-q", "--queue", metavar="QUEUE", default="default", help="The queue that the new worker serves.")
+    @argument("--url", metavar="URL", help="The store; the default is $CELLQ_URL or ./.cellq/jobs.db.")
     @line_magic
     def workers(self, line: str) -> None:
         """Show the workers of the store; start one on this machine, or ask those on this machine to end.
@@ -141,7 +141,7 @@ class CellqMagics(Magics):
                 told = ", ".join(str(worker.pid) for worker in asked)
                 print(f"asked to finish and end: {told}" if asked else "no worker runs on this machine")
                 return
-            display(tables.workers(queue.workers(), queue.url))  # type: ignore[no-untyped-call]
+            display(tables.workers(queue.workers(), queue.url))
         except (CellqError, ValueError) as error:
             raise plainly(error) from None
 
@@ -156,7 +156,9 @@ def _parsed(magic: Any, line: str) -> Namespace:
 
 def _usage(magic: Any, said: str) -> UsageError:
     """What is wrong, and how the magic is used."""
-    return UsageError(f"{said}\n{magic.parser.format_usage().strip()}")
+    sign = "%%" if magic.__name__ == "enqueue" else "%"
+    words = " ".join(magic.parser.format_usage().partition("%")[2].split())
+    return UsageError(f"{said}\nusage: {sign}{words}")
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""`%jobs` and `%workers` as tables: rows of plain text, shown as HTML where that can be drawn and as columns elsewhere."""
+"""`%jobs` and `%workers` as tables: plain text, shown as HTML where that can be drawn and as columns elsewhere."""
 
 from __future__ import annotations
 

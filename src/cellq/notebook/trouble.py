@@ -33,26 +33,38 @@ def headline(error: BaseException) -> list[str]:
     return f"{_RED}{type(error).__name__}{_PLAIN}: {error}".splitlines()
 
 
-def in_cell(error: SyntaxError, above: int, count: int) -> SyntaxError:
+class CellSyntaxError(SyntaxError):
+    """A cell that cannot run. IPython prints any other SyntaxError that a magic raises with the magic's own code."""
+
+
+def in_cell(error: SyntaxError, above: int, count: int) -> CellSyntaxError:
     """A syntax error, with the place in the notebook cell that it is about.
 
     Args:
         above: lines above the code in its notebook cell.
         count: the cell's number.
     """
-    if error.lineno is None:
-        return plainly(error)
-    error.lineno += above
-    if error.end_lineno is not None:
-        error.end_lineno += above
-    error.filename = f"Cell In[{count}]"
-    lines = [f"  {error.filename}, line {error.lineno}"]
+    line, offset = (error.lineno or 1) + above, error.offset or 1
+    place = f"Cell In[{count}]"
+    lines = [f"  {place}, line {line}"]
     if error.text:
-        code = error.text.rstrip("\n")
+        code = error.text.rstrip()
         indent = len(code) - len(code.lstrip())
-        lines.append(f"    {code.strip()}")
-        lines.append("    " + " " * max(0, (error.offset or 1) - 1 - indent) + "^")
-    return shown_as(error, [*lines, f"{_RED}{type(error).__name__}{_PLAIN}: {error.msg}"])
+        lines += [f"    {code.lstrip()}", " " * (4 + max(0, offset - 1 - indent)) + "^"]
+    lines.append(f"{_RED}{type(error).__name__}{_PLAIN}: {error.msg}")
+    return shown_as(CellSyntaxError(error.msg, (place, line, offset, error.text)), lines)
+
+
+def show_syntax_errors(shell: Any) -> None:
+    """Have IPython print a `CellSyntaxError` in short, unless somebody else prints exceptions there already."""
+
+    def show(shell: Any, etype: type, value: Any, tb: object, tb_offset: object = None) -> list[str]:
+        lines: list[str] = value._render_traceback_()
+        shell._showtraceback(SyntaxError, value, lines)
+        return lines
+
+    if not shell.custom_exceptions:
+        shell.set_custom_exc((CellSyntaxError,), show)
 
 
 def raise_again(job: Job[Any], shown: Mapping[str, Any] | None) -> NoReturn:

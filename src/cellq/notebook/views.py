@@ -2,8 +2,8 @@
 
 | where | view |
 |---|---|
-| JupyterLab, Notebook 7, VS Code with anywidget | `LiveView` (cellq.notebook.widgets): a widget, replaced by HTML at the end |
-| the same without widgets, Colab | `StaticView`: HTML, replaced twice a second at most |
+| JupyterLab, Notebook 7, VS Code | `LiveView` (cellq.notebook.widgets): a widget, replaced by HTML at the end |
+| the same without anywidget, Colab | `StaticView`: HTML, replaced twice a second at most |
 | nbclient, nbconvert, papermill | `RecordedView`: HTML, replaced once, when the job has ended |
 | IPython in a terminal | `LineView`: a line per change of state |
 

@@ -66,8 +66,8 @@ class Workforce:
             return []
         if not here:
             return [self._advice(queue, present)]
-        worker = self.start(queue)
-        return [f"no worker was running: started one (process {worker.pid}, {slots()} slots); %workers shows it"]
+        self.start(queue)
+        return [f"no worker was running: started one with {slots()} slots (%workers shows it)"]
 
     def due(self, queue: Queue) -> bool:
         """Whether it is time to look again."""

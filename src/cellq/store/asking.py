@@ -64,7 +64,7 @@ def push(
     for digest, body in code.items():
         if not sql.execute(_PUSH.has_code, (digest,)).fetchone():
             sql.execute(_PUSH.add_code, (digest, body))
-            sql.execute(_PUSH.add_demand, (digest,))
+            turn.wanted(digest, 0)
     turn.ring(Topic.WORK)
     return pushed
 

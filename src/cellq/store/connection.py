@@ -140,7 +140,11 @@ class Connection:
             # A handle that nobody closed must not keep the interpreter from ending. (A crash loses no commit either.)
             thread: Any = getattr(db, "_thread", db)
             thread.daemon = True
-            self._db = await db
+            try:
+                self._db = await db
+            except BaseException:
+                thread.join(1.0)  # it is ending, and would speak to an event loop that may be closed by then
+                raise
             if fresh:
                 self.path.chmod(0o600)
             gate = self._gate

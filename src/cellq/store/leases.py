@@ -22,7 +22,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from cellq.message import Beat, Claim, Claims, Failure, Kind, Lane, Lease, Topic, WorkerInfo
 from cellq.store.spill import SpillFolder

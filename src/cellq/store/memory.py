@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,12 +20,10 @@ from cellq.message import (
     Beat,
     Blob,
     Changed,
-    Claim,
     Claims,
     Counts,
     Ending,
     Event,
-    Failure,
     Filter,
     Heard,
     JobId,
@@ -48,41 +46,9 @@ from cellq.message import (
 )
 from cellq.store.contract import LOG_CAP
 from cellq.store.leases import lost
+from cellq.store.remembered import RememberedJob
 
 _LONG_SILENT = 3600.0
-
-
-@dataclass(slots=True)
-class _Job:
-    message: Message
-    place: int
-    created: float
-    due: float | None
-    state: State = State.PENDING
-    starts: int = 0
-    refunds: int = 0
-    stop: bool = False
-    worker: bytes | None = None
-    started: float | None = None
-    finished: float | None = None
-    ended: int | None = None
-    ctx: str = "{}"
-    progress: str = ""
-    failure: Failure | None = None
-    result: Blob | None = None
-    error: Blob | None = None
-    log: list[Heard] = field(default_factory=list)
-    heard: int = 0
-    logged: int = 0
-    dropped: int = 0
-
-    @property
-    def lease(self) -> Lease:
-        return Lease(self.message.id, self.starts)
-
-    @property
-    def attempt(self) -> int:
-        return self.starts - self.refunds
 
 
 class MemoryStore:
@@ -101,7 +67,7 @@ class MemoryStore:
         self.spill_dir: Path | None = None
         self._clock = clock
         self._lock = threading.Lock()
-        self._jobs: dict[JobId, _Job] = {}
+        self._jobs: dict[JobId, RememberedJob] = {}
         self._code: dict[bytes, Blob] = {}
         self._queues: dict[str, bool] = {}  # name → paused
         self._workers: dict[bytes, WorkerInfo] = {}
@@ -144,7 +110,7 @@ class MemoryStore:
                     continue
                 self._places += 1
                 due = now + options.delay if options.delay else None
-                job = _Job(message, self._places, now, due, ctx=message.ctx)
+                job = RememberedJob(message, self._places, now, due, ctx=message.ctx)
                 self._jobs[message.id] = job
                 self._queues.setdefault(options.queue, False)
                 pushed.append(Pushed(message.id, True))
@@ -159,7 +125,7 @@ class MemoryStore:
         with self._lock:
             return [self._change(self._jobs.get(job_id), Action(action)) for job_id in ids]
 
-    def _change(self, job: _Job | None, action: Action) -> Changed:
+    def _change(self, job: RememberedJob | None, action: Action) -> Changed:
         if job is None:
             return Changed.UNKNOWN
         if action is Action.CANCEL:
@@ -176,7 +142,7 @@ class MemoryStore:
                 return Changed.ALREADY
             if job.state is State.RUNNING or self._live(job.message.options.key):
                 return Changed.REFUSED
-            fresh = _Job(job.message, job.place, job.created, None, ctx=job.ctx, heard=job.heard)
+            fresh = RememberedJob(job.message, job.place, job.created, None, ctx=job.ctx, heard=job.heard)
             fresh.starts = fresh.refunds = job.starts
             self._jobs[job.message.id] = fresh
             self._ring(Topic.WORK, Topic.NEWS)
@@ -224,7 +190,7 @@ class MemoryStore:
                     left[lane] -= 1
                     job.state, job.worker, job.started = State.RUNNING, worker, now
                     job.starts += 1
-                    claims.append(_claim(job))
+                    claims.append(job.claim())
             if claims:
                 self._ring(Topic.NEWS)
             return Claims(claims, min((job.due for job in suitable if job.due is not None), default=None))
@@ -336,7 +302,7 @@ class MemoryStore:
         """See `Store.prune`."""
         with self._lock:
             now = self._clock()
-            past: list[_Job] = []
+            past: list[RememberedJob] = []
             for state in ENDED.intersection(keep.states):
                 seconds = getattr(keep, state.value)
                 if seconds is None:
@@ -363,13 +329,15 @@ class MemoryStore:
     async def get(self, ids: Sequence[JobId], parts: Sequence[Part] = ()) -> list[Row | None]:
         """See `Store.get`."""
         with self._lock:
-            return [self._row(job, parts) if (job := self._jobs.get(job_id)) else None for job_id in ids]
+            now = self._clock()
+            return [job.row(now, self._code, parts) if (job := self._jobs.get(job_id)) else None for job_id in ids]
 
     async def find(self, wanted: Filter, after: bytes | None = None, limit: int = 100) -> Page:
         """See `Store.find`."""
         limit = max(limit, 1)
         with self._lock:
-            jobs = [job for job in self._jobs.values() if _matches(job, wanted)]
+            now = self._clock()
+            jobs = [job for job in self._jobs.values() if job.matches(wanted)]
             mark = None if after is None else int.from_bytes(after, "big")
             if wanted.ended_after is None:
                 jobs = [job for job in jobs if mark is None or job.place < mark]
@@ -377,7 +345,7 @@ class MemoryStore:
             else:
                 since = wanted.ended_after if mark is None else mark
                 jobs = sorted((job for job in jobs if _ended(job) > since), key=_ended)
-            rows = [self._row(job, ()) for job in jobs[:limit]]
+            rows = [job.row(now, self._code, ()) for job in jobs[:limit]]
             if len(jobs) <= limit:
                 return Page(rows, None)
             last = jobs[limit - 1]
@@ -444,90 +412,25 @@ class MemoryStore:
             except RuntimeError:  # that loop was closed with a wait in it
                 self._waiting.discard((loop, event))
 
-    def _held(self, lease: Lease) -> _Job | None:
+    def _held(self, lease: Lease) -> RememberedJob | None:
         job = self._jobs.get(lease.id)
         return job if job is not None and job.state is State.RUNNING and job.starts == lease.attempt else None
 
-    def _live(self, key: str | None) -> _Job | None:
+    def _live(self, key: str | None) -> RememberedJob | None:
         if key is None:
             return None
         live = (job for job in self._jobs.values() if job.message.options.key == key and not job.state.ended)
         return next(live, None)
 
-    def _end(self, job: _Job, state: State) -> None:
+    def _end(self, job: RememberedJob, state: State) -> None:
         self._endings += 1
         job.state, job.finished, job.ended, job.due = state, self._clock(), self._endings, None
         self._ring(Topic.NEWS)
-
-    def _row(self, job: _Job, parts: Sequence[Part]) -> Row:
-        message, options = job.message, job.message.options
-        pending = job.state is State.PENDING
-        return Row(
-            id=message.id,
-            queue=options.queue,
-            name=options.name or message.task,
-            task=message.task,
-            kind=message.kind,
-            state=job.state,
-            priority=options.priority,
-            attempt=job.attempt,
-            retries=options.retries,
-            timeout=options.timeout,
-            key=options.key,
-            runtime=message.runtime,
-            code_digest=message.code,
-            created=job.created,
-            due=job.due if pending and job.due is not None and job.due > self._clock() else None,
-            started=job.started,
-            finished=job.finished,
-            ended=job.ended,
-            worker=job.worker,
-            cancelling=job.state is State.RUNNING and job.stop,
-            progress=job.progress,
-            failure=job.failure,
-            origin=message.origin,
-            payload=message.payload if Part.PAYLOAD in parts else None,
-            code=self._code.get(message.code) if Part.CODE in parts else None,
-            result=job.result if Part.RESULT in parts else None,
-            error=job.error if Part.ERROR in parts else None,
-        )
-
-
-def _claim(job: _Job) -> Claim:
-    message, options = job.message, job.message.options
-    return Claim(
-        lease=job.lease,
-        queue=options.queue,
-        task=message.task,
-        kind=message.kind,
-        code=message.code,
-        payload=message.payload,
-        timeout=options.timeout,
-        retries=options.retries,
-        backoff=options.backoff,
-        isolated=options.isolated,
-        origin=message.origin,
-        ctx=job.ctx,
-        refunds=job.refunds,
-    )
 
 
 def _silent(worker: WorkerInfo, now: float) -> bool:
     return worker.lease <= 0 or abs(now - worker.beat) > worker.lease
 
 
-def _ended(job: _Job) -> int:
+def _ended(job: RememberedJob) -> int:
     return job.ended or 0
-
-
-def _matches(job: _Job, wanted: Filter) -> bool:
-    options = job.message.options
-    return (
-        (wanted.queue is None or options.queue == wanted.queue)
-        and (not wanted.states or job.state in wanted.states)
-        and (wanted.name is None or (options.name or job.message.task) == wanted.name)
-        and (wanted.key is None or options.key == wanted.key)
-        and (not wanted.suffix or job.message.id.hex().endswith(wanted.suffix.lower()))
-        and (wanted.created_after is None or job.created > wanted.created_after)
-        and (wanted.ended_after is None or _ended(job) > wanted.ended_after)
-    )

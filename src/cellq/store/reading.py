@@ -129,7 +129,7 @@ def count(sql: sqlite3.Connection, now: float) -> Counts:
         names[queue_id] = name
         paused[queue_id] = bool(stopped)
         states[queue_id] = dict.fromkeys(State, 0)
-    for queue_id, state, jobs in sql.execute("SELECT queue, state, jobs FROM tally"):
+    for queue_id, state, jobs in sql.execute("SELECT of, state, jobs FROM tally WHERE state <> ''"):
         states[queue_id][State(state)] = jobs
     oldest = _oldest(sql)
     queues = {

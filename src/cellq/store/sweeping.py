@@ -32,7 +32,7 @@ def prune(turn: Turn, processes: Processes, keep: Keep, limit: int, old_files: S
         delete(turn, seq, line, state_code, code)
     turn.settle_demand()
     for digest, held in sql.execute(_PRUNE.idle_code, (limit,)).fetchall():
-        sql.execute(_PRUNE.forget_demand, (digest,))
+        sql.execute(_PRUNE.forget_tally, (digest,))
         sql.execute(_PRUNE.forget_code, (digest,))
         if held is not None:
             turn.discards.append(held)

@@ -129,8 +129,7 @@ class Turn:
     def settle_demand(self) -> None:
         """Write how many jobs refer to which code, so that what nobody wants shows."""
         for code, jobs in self._demand.items():
-            if jobs:
-                self.sql.execute(_SQL.demand, (code, jobs))
+            self.sql.execute(_SQL.tally, (code, "", jobs))
         self._demand.clear()
 
     def _intern(self, kind: str, keys: tuple[object, ...]) -> int:

@@ -131,6 +131,7 @@ class Slot:
         self._concurrency = concurrency
         self._window = 1 if lane is Lane.SYNC else concurrency
         self._numbers = itertools.count(1)
+        self._occupied = False  # by a job that runs alone
         self._child: Child | None = None
         self._jobs_of_child = 0
         self._stillborn = 0  # processes in a row that died before they had begun a job
@@ -150,20 +151,19 @@ class Slot:
         """Process id of the child, 0 while there is none."""
         return self._child.pid if self._child is not None else 0
 
+    @property
+    def idle(self) -> bool:
+        """It is ready, and has nothing to do."""
+        return self.ready and not self.placed
+
     def room(self) -> int:
-        """How many more jobs it takes now. Half-full windows are not topped up: batches are cheaper."""
-        if not self.ready or (any(alone(p.claim) for p in self.placed.values()) and self.lane is Lane.SYNC):
+        """How many more jobs it takes now. A window is topped up when it is half empty: batches are cheaper."""
+        if not self.ready or self._occupied:
             return 0
         used = len(self.placed)
-        if self.lane is Lane.SYNC and self._window > 1 and used > self._window // 2:
+        if self.lane is Lane.SYNC and used and used > self._window // 2:
             return 0
         return max(0, self._window - used)
-
-    def takes(self, claim: Claim) -> bool:
-        """Whether this very claim can be placed now."""
-        if self.room() == 0:
-            return False
-        return not (self.lane is Lane.SYNC and alone(claim) and self.placed)
 
     # ------------------------------------------------------------------------------ giving it work
 
@@ -181,16 +181,20 @@ class Slot:
         self._watcher.freed()
 
     def give(self, claims: Sequence[Claim]) -> None:
-        """Place claims that it `takes`."""
+        """Place claims: at most `room()`; one that must be `alone` only by itself, when the slot is idle."""
         child = self._child
         assert child is not None
-        if child.used and any(fresh(claim) for claim in claims):
-            self._replace(then=claims)
-            return
-        child.used = True
+        self._occupied = self.lane is Lane.SYNC and alone(claims[0])
         now = self._last_done = time.monotonic()
         tickets = [self._ticket(claim, now) for claim in claims]
-        self._jobs_of_child += len(claims)
+        if child.used and any(fresh(claim) for claim in claims):
+            self._replace(tickets)
+        else:
+            self._send(child, tickets)
+
+    def _send(self, child: Child, tickets: list[tuple[object, ...]]) -> None:
+        child.used = True
+        self._jobs_of_child += len(tickets)
         child.send(Frame.RUN, tickets)
 
     def _ticket(self, claim: Claim, now: float) -> tuple[object, ...]:
@@ -244,9 +248,12 @@ class Slot:
     # ----------------------------------------------------------------------------- stopping a job
 
     def _stop(self, placed: Placed, why: Why) -> None:
-        if placed.why is not None or self._child is None:
+        if placed.why is not None:
             return
         placed.why = why
+        if self._child is None:  # it waits for a new process
+            self._watcher.ended(Ended(self._take_out(placed.number), None, started=False, how="was not started"))
+            return
         self._child.send(Frame.CANCEL, placed.number)
         self._set_timer(placed, self._grace, lambda: self._insist(placed))
 
@@ -317,6 +324,8 @@ class Slot:
         placed = self.placed.pop(number)
         if placed.timer is not None:
             placed.timer.cancel()
+        if not self.placed:
+            self._occupied = False
         return placed
 
     def _on_exit(self, child: Child, how: str) -> None:
@@ -337,20 +346,20 @@ class Slot:
 
     # ------------------------------------------------------------------------- replacing the child
 
-    def _replace(self, then: Sequence[Claim] = ()) -> None:
-        """Retire the child, which is idle, and go on with another."""
+    def _replace(self, tickets: Sequence[tuple[object, ...]] = ()) -> None:
+        """Retire the child, which is idle, and go on with another; these tickets are for that one."""
         old, self._child = self._child, None
         if old is not None:
             old.on_exit = lambda _how: None
             old.send(Frame.STOP, None)
         if self.lane is Lane.SYNC:
             self._window = 1
-        self._start_soon(then)
+        self._start_soon(tickets)
 
-    def _start_soon(self, then: Sequence[Claim] = ()) -> None:
-        self._starting = asyncio.create_task(self._start_again(then))
+    def _start_soon(self, tickets: Sequence[tuple[object, ...]] = ()) -> None:
+        self._starting = asyncio.create_task(self._start_again(tickets))
 
-    async def _start_again(self, then: Sequence[Claim]) -> None:
+    async def _start_again(self, tickets: Sequence[tuple[object, ...]]) -> None:
         while not self._closing:
             # A process that dies before it does anything is a fault of this machine's: do not fork in a frenzy.
             if self._stillborn:
@@ -361,10 +370,9 @@ class Slot:
             except WorkerUnavailable as error:
                 log.error("%s; trying again", error)
                 self._stillborn += 1
-        if then and self.ready:
-            self.give(then)
-        elif then:
-            self._watcher.returned(list(then))
+        waiting = [ticket for ticket in tickets if ticket[0] in self.placed]  # not stopped in the meantime
+        if self._child is not None and waiting:
+            self._send(self._child, waiting)
 
     def __repr__(self) -> str:
         jobs = ", ".join(short_id(p.claim.lease.id) for p in self.placed.values())

@@ -24,7 +24,7 @@ import os
 import random
 import socket
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
 import psutil
@@ -43,6 +43,7 @@ from cellq.message import (
     Part,
     Topic,
     WorkerInfo,
+    lane_of,
     new_id,
     retry_delay,
     short_id,
@@ -58,6 +59,9 @@ log = logging.getLogger("cellq.worker")
 
 _LOOK_AGAIN = 1.0
 """Seconds after which an idle worker looks for jobs of workers that died: nobody rings for those."""
+
+_CLAIM_DISTANCE = 0.001
+"""Seconds between two claims of a worker whose slots have something to do."""
 
 _KEPT_CODE = 64
 _MOST_PER_CLAIM = 512
@@ -121,7 +125,8 @@ class Supervisor(Watcher):
         self._backlog: list[tuple[float, Claim]] = []
         self._code: OrderedDict[bytes, Blob | None] = OrderedDict()
         self._fetching: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._more = True  # there may be something to claim
         self._active = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -170,6 +175,7 @@ class Supervisor(Watcher):
             loops = [
                 asyncio.create_task(self._heart.run(), name="heart"),
                 asyncio.create_task(self._claim_forever(), name="claim"),
+                asyncio.create_task(self._listen_forever(), name="listen"),
                 asyncio.create_task(self._recall_forever(), name="recall"),
             ]
             self.started.set()
@@ -232,44 +238,57 @@ class Supervisor(Watcher):
     # -------------------------------------------------------------------------------- claiming
 
     async def _claim_forever(self) -> None:
-        cursor = 0
-        ringing: asyncio.Task[int] | None = None
-        try:
-            while True:
-                self._room.clear()
-                self._place()
-                room = self._free()
-                next_due = None
-                if any(room.values()):
-                    try:
-                        claims, next_due = await self._store.claim(self.id, self._settings.queues, room, RUNTIME)
-                    except StoreUnavailable as error:
-                        log.error("%s; trying again", error)
-                        await asyncio.sleep(_LOOK_AGAIN * self._random.uniform(0.5, 1.0))
-                        continue
-                    if claims:
-                        self._active.set()
-                        now = time.monotonic()
-                        self._backlog += [(now, claim) for claim in claims]
-                        self._last_busy = now
-                        continue
-                if self._idle_for() > (self._settings.idle_exit or float("inf")):
-                    log.info("nothing to do for %.0f s: the worker ends", self._idle_for())
-                    self.stop()
-                if ringing is None:
-                    ringing = asyncio.create_task(self._store.wait(Topic.WORK, cursor, None))
-                pause = _LOOK_AGAIN
+        """Claim while there may be something to claim and somewhere to put it.
+
+        After a claim that gave less than was asked for there is nothing more, until the store rings, a delayed job is
+        due, or it is time to look for what dead workers held. While slots are at work, claims keep a small distance:
+        what is pushed meanwhile is claimed together.
+        """
+        loop = asyncio.get_running_loop()
+        last = 0.0
+        while True:
+            self._wake.clear()
+            self._place()
+            room = self._free()
+            pause = _LOOK_AGAIN
+            if self._more and any(room.values()):
+                if any(slot.placed for slot in self._slots):
+                    await asyncio.sleep(max(0.0, last + _CLAIM_DISTANCE - time.monotonic()))
+                try:
+                    self._more = False  # whoever rings from here on is heard
+                    claims, next_due = await self._store.claim(self.id, self._settings.queues, room, RUNTIME)
+                except StoreUnavailable as error:
+                    log.error("%s; trying again", error)
+                    self._more = True
+                    await asyncio.sleep(_LOOK_AGAIN * self._random.uniform(0.5, 1.0))
+                    continue
+                last = time.monotonic()
+                if claims:
+                    self._active.set()
+                    self._last_busy = last
+                    self._backlog += [(last, claim) for claim in claims]
+                    self._place()
+                    given = Counter(lane_of(claim.kind) for claim in claims)
+                    self._more = self._more or any(room[lane] and given[lane] == room[lane] for lane in Lane)
+                    continue
                 if next_due is not None:
                     pause = min(pause, max(0.0, next_due - time.time()))
-                freed = asyncio.create_task(self._room.wait())
-                await asyncio.wait([ringing, freed], timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-                freed.cancel()
-                if ringing.done():
-                    cursor = ringing.result()
-                    ringing = None
-        finally:
-            if ringing is not None:
-                ringing.cancel()
+            if self._idle_for() > (self._settings.idle_exit or float("inf")):
+                log.info("nothing to do for %.0f s: the worker ends", self._idle_for())
+                self.stop()
+            timer = loop.call_later(pause, self._look_again)
+            await self._wake.wait()
+            timer.cancel()
+
+    async def _listen_forever(self) -> None:
+        cursor = 0
+        while True:
+            cursor = await self._store.wait(Topic.WORK, cursor, None)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._more = True
+        self._wake.set()
 
     def _free(self) -> dict[Lane, int]:
         room = {Lane.SYNC: 0, Lane.COROUTINES: 0}
@@ -279,29 +298,32 @@ class Supervisor(Watcher):
         return {lane: max(0, min(free, _MOST_PER_CLAIM) - waiting) for lane, free in room.items()}
 
     def _place(self) -> None:
-        """Give waiting claims to slots: those that want to be alone one by one, the rest in even shares."""
-        if not self._backlog:
-            return
+        """Give waiting claims to slots: those that run alone to idle ones, the rest in even shares."""
+        backlog, self._backlog = self._backlog, []
+        for lane in Lane:
+            mine = [entry for entry in backlog if lane_of(entry[1].kind) is lane]
+            if mine:
+                self._backlog += self._place_in([slot for slot in self._slots if slot.lane is lane], mine)
+
+    def _place_in(self, slots: list[Slot], entries: list[tuple[float, Claim]]) -> list[tuple[float, Claim]]:
+        """Place what has room in these slots; gives what has not."""
         left: list[tuple[float, Claim]] = []
-        shares: dict[Slot, list[Claim]] = {}
-        for since, claim in self._backlog:
-            lane = Lane.COROUTINES if claim.kind == "coroutine" else Lane.SYNC
-            open_slots = [
-                slot
-                for slot in self._slots
-                if slot.lane is lane
-                and slot.takes(claim)
-                and len(shares.get(slot, ())) < slot.room()
-                and not (slot in shares and lane is Lane.SYNC and (alone(claim) or alone(shares[slot][0])))
-            ]
-            if not open_slots:
-                left.append((since, claim))
-                continue
-            slot = min(open_slots, key=lambda s: len(s.placed) + len(shares.get(s, ())))
-            shares.setdefault(slot, []).append(claim)
-        self._backlog = left
-        for slot, claims in shares.items():
-            slot.give(claims)
+        small: list[tuple[float, Claim]] = []
+        idle = [slot for slot in slots if slot.idle]
+        for entry in entries:
+            if slots[0].lane is Lane.COROUTINES or not alone(entry[1]):
+                small.append(entry)
+            elif idle:
+                idle.pop(0).give([entry[1]])
+            else:
+                left.append(entry)
+        open_slots = sorted((slot for slot in slots if slot.room()), key=lambda slot: len(slot.placed))
+        while small and open_slots:
+            slot = open_slots.pop(0)
+            share = min(slot.room(), -(-len(small) // (len(open_slots) + 1)))
+            slot.give([claim for _, claim in small[:share]])
+            del small[:share]
+        return left + small
 
     async def _recall_forever(self) -> None:
         """Watch for jobs that wait behind a long one, in a slot or in the backlog."""
@@ -329,7 +351,7 @@ class Supervisor(Watcher):
         self._funnel.event(event)
 
     def freed(self) -> None:
-        self._room.set()
+        self._wake.set()
 
     def returned(self, claims: list[Claim]) -> None:
         now = time.monotonic()
@@ -338,7 +360,7 @@ class Supervisor(Watcher):
                 self._release(claim)
         else:
             self._backlog = [(now, claim) for claim in claims] + self._backlog
-        self._room.set()
+        self._wake.set()
 
     def wanted(self, slot: Slot, claim: Claim) -> None:
         if claim.code in self._code:
@@ -444,17 +466,17 @@ class Supervisor(Watcher):
             left = deadline - time.monotonic()
             if left <= 0 or self._hurry.is_set():
                 break
-            await self._until_room_or_hurry(left)
+            await self._until_news_or_hurry(left)
         for slot in self._slots:
             for placed in list(slot.placed.values()):
                 slot.stop(placed.claim.lease, Why.SHUTDOWN)
         last = time.monotonic() + self._settings.grace + 2.0
         while any(slot.placed for slot in self._slots) and time.monotonic() < last:
-            await self._until_room_or_hurry(0.2)
+            await self._until_news_or_hurry(0.2)
 
-    async def _until_room_or_hurry(self, timeout: float) -> None:
-        self._room.clear()
-        waits = [asyncio.create_task(self._room.wait())]
+    async def _until_news_or_hurry(self, timeout: float) -> None:
+        self._wake.clear()
+        waits = [asyncio.create_task(self._wake.wait())]
         if not self._hurry.is_set():
             waits.append(asyncio.create_task(self._hurry.wait()))
         await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)

@@ -21,12 +21,13 @@ CREATE TABLE line (
   UNIQUE (queue, lane, runtime)
 );
 
--- Jobs per queue and state, brought up to date once per transaction: counting a million rows takes 0.1 s.
+-- How many jobs there are of what, brought up to date once per transaction (counting a million rows takes 0.1 s): of a
+-- queue (its number) in a state, and of a code blob (its digest, state ''). One table, so that a commit writes one page.
 CREATE TABLE tally (
-  queue INTEGER NOT NULL REFERENCES queue (id),
+  of    NOT NULL,
   state TEXT NOT NULL,
   jobs  INTEGER NOT NULL,
-  PRIMARY KEY (queue, state)
+  PRIMARY KEY (of, state)
 ) WITHOUT ROWID;
 
 CREATE TABLE job (
@@ -78,12 +79,6 @@ CREATE TABLE code (
   digest BLOB PRIMARY KEY,
   body   NOT NULL
 );
-
--- How many jobs refer to a code blob. A table of its own: to count up must not rewrite the blob.
-CREATE TABLE demand (
-  digest BLOB PRIMARY KEY,
-  jobs   INTEGER NOT NULL
-) WITHOUT ROWID;
 
 CREATE TABLE event (
   job     INTEGER NOT NULL,

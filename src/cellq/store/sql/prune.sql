@@ -2,11 +2,11 @@
 SELECT ended, finished, seq, line, code FROM job WHERE state = ? AND ended IS NOT NULL ORDER BY ended LIMIT ?
 
 -- name: idle_code
-SELECT digest, iif(typeof(code.body) = 'text', code.body, NULL)
-  FROM demand LEFT JOIN code USING (digest) WHERE jobs <= 0 LIMIT ?
+SELECT tally.of, iif(typeof(code.body) = 'text', code.body, NULL)
+  FROM tally LEFT JOIN code ON code.digest = tally.of WHERE tally.state = '' AND tally.jobs <= 0 LIMIT ?
 
--- name: forget_demand
-DELETE FROM demand WHERE digest = ?
+-- name: forget_tally
+DELETE FROM tally WHERE of = ? AND state = ''
 
 -- name: forget_code
 DELETE FROM code WHERE digest = ?

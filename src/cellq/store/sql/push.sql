@@ -15,6 +15,3 @@ SELECT 1 FROM code WHERE digest = ?
 
 -- name: add_code
 INSERT INTO code (digest, body) VALUES (?, ?)
-
--- name: add_demand
-INSERT OR IGNORE INTO demand (digest, jobs) VALUES (?, 0)

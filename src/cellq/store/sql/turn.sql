@@ -5,10 +5,7 @@ SELECT ended FROM serial
 UPDATE serial SET ended = ?
 
 -- name: tally
-INSERT INTO tally (queue, state, jobs) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs
-
--- name: demand
-INSERT INTO demand (digest, jobs) VALUES (?, ?) ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs
+INSERT INTO tally (of, state, jobs) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs
 
 -- name: queue
 SELECT id FROM queue WHERE name = ?

@@ -1,0 +1,143 @@
+"""The real command as a process of its own, on a real SQLite store, with a real worker where one is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import cellq
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(tmp_path: pathlib.Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    monkeypatch.setenv("CELLQ_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+    monkeypatch.delenv("CELLQ_URL", raising=False)
+    monkeypatch.delenv("CELLQ_SECRET", raising=False)
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def path(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The database that commands find by themselves."""
+    return tmp_path / ".cellq" / "jobs.db"
+
+
+@pytest.fixture
+def queue(path: pathlib.Path) -> Iterator[cellq.Queue]:
+    with cellq.Queue(path) as q:
+        yield q
+
+
+@pytest.fixture
+def worker(queue: cellq.Queue) -> Iterator[cellq.Worker]:
+    """A worker in this program."""
+    with cellq.Worker(queue, slots=1, grace=0.5) as running:
+        yield running
+
+
+class Said:
+    """What a command said, and how it ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def well(self) -> Said:
+        """The same, which must have ended well."""
+        assert self.code == 0, self.out + self.err
+        return self
+
+    def one_line(self) -> str:
+        """The one line on standard error of a command that failed."""
+        assert self.code == 1, self.out + self.err
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+@pytest.fixture
+def run() -> Callable[..., Said]:
+    """`cellq ARGUMENTS`, to its end."""
+
+    def run(*arguments: str, answer: str = "") -> Said:
+        done = subprocess.run(
+            [sys.executable, "-m", "cellq", *arguments], input=answer, capture_output=True, text=True, timeout=60
+        )
+        assert "cellq/cli" not in done.stderr, done.stderr  # no traceback of the command itself
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+class Gate:
+    """Holds a job until the test lets it through; tells when the job has come to it."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.reached, self.opened = folder / "reached", folder / "opened"
+
+    def wait_reached(self) -> None:
+        until(self.reached.exists, "the job has come to the gate")
+
+    def open(self) -> None:
+        self.opened.touch()
+
+
+@pytest.fixture
+def gate(tmp_path: pathlib.Path) -> Iterator[Gate]:
+    made = Gate(tmp_path)
+    yield made
+    made.open()
+
+
+@pytest.fixture
+def hold(queue: cellq.Queue, gate: Gate) -> Callable[[str], cellq.Job[None]]:
+    """Enqueue a job that says something, waits at the gate, and says it again."""
+    reached, opened = str(gate.reached), str(gate.opened)
+
+    def held(text):
+        print(text, "before", flush=True)
+        pathlib.Path(reached).touch()
+        while not pathlib.Path(opened).exists():
+            time.sleep(0.01)  # between two looks at the gate
+        print(text, "after")
+
+    return lambda text: queue.enqueue(held, text)
+
+
+@pytest.fixture
+def no_worker_stays(path: pathlib.Path) -> Iterator[None]:
+    """Ends what a test has launched."""
+    yield
+    with cellq.Queue(path) as q:
+        for found in q.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(found.pid, 9)
+
+
+def until(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
+    """Wait for a condition; fail with what was waited for."""
+    deadline = time.monotonic() + timeout
+    pause = 0.001
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout:g} s in vain until {what}")
+        time.sleep(pause)  # between two looks at the condition
+        pause = min(pause * 2, 0.05)
+
+
+@pytest.fixture(name="until")
+def _until() -> Callable[..., None]:
+    return until

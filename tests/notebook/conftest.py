@@ -1,0 +1,127 @@
+"""Kernels, a JupyterLab and a browser for the tests of this folder; workers that notebooks start are ended after them."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+from frontend import Frontend
+from lab import Lab, Notebook, browser, chromium, write_notebook
+from playwright.sync_api import Browser
+
+ROOT = pathlib.Path(__file__).parents[2]
+QUICKSTART = ROOT / "notebooks" / "quickstart.ipynb"
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What kernels get: a user directory of their own, and workers that do not stay long."""
+    home = tmp_path_factory.mktemp("home")
+    ours = {"CELLQ_HOME": str(home), "CELLQ_IDLE_EXIT": "30", "JUPYTER_PLATFORM_DIRS": "1"}
+    yield {name: value for name, value in os.environ.items() if not name.startswith("CELLQ_")} | ours
+    _end_workers(str(tmp_path_factory.getbasetemp()))
+
+
+def _end_workers(folder: str) -> None:
+    """End the workers of databases below a folder: they outlive the kernels that started them."""
+    ours = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            command = process.cmdline()
+            if "cellq" in command and "worker" in command and any(folder in word for word in command):
+                process.terminate()
+                ours.append(process)
+    for process in psutil.wait_procs(ours, timeout=15)[1]:
+        process.kill()
+
+
+@pytest.fixture
+def quickstart(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy of the quickstart in an otherwise empty folder."""
+    copy = tmp_path / "quickstart.ipynb"
+    copy.write_text(QUICKSTART.read_text())
+    return copy
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Frontend]:
+    """A kernel with cellq loaded and a warm worker, for the tests of a module: none of them may disturb the others."""
+    found = Frontend(tmp_path_factory.mktemp("front"), environment)
+    try:
+        found.run("%load_ext cellq")
+        found.run("%%enqueue --wait\n1")
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture
+def new_front(tmp_path: pathlib.Path, environment: dict[str, str]) -> Iterator[Callable[..., Frontend]]:
+    """Makes kernels for one test, in an empty folder."""
+    made: list[Frontend] = []
+
+    def make(**more: str) -> Frontend:
+        made.append(Frontend(tmp_path, environment | more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+# ------------------------------------------------------------------------------------------- in the browser
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Lab]:
+    with Lab(tmp_path_factory.mktemp("lab"), environment) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chrome() -> Iterator[Browser]:
+    """The browser. In CI it has to be there."""
+    executable = chromium()
+    if executable is None:
+        reason = "no Chromium: install it, or name it in the environment variable CHROMIUM"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    subprocess.run([executable, "--version"], check=True, stdout=subprocess.DEVNULL)
+    with browser(executable) as found:
+        yield found
+
+
+@pytest.fixture
+def open_notebook(lab: Lab, chrome: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Notebook]]:
+    """Opens notebooks made of cells, or copies of a file, each in a folder of its own; their kernels end with the test."""
+    contexts = []
+
+    def open_one(cells: list[str] | pathlib.Path, *, dark: bool = False) -> Notebook:
+        folder = lab.root / f"{request.node.name}-{len(contexts)}"
+        folder.mkdir()
+        path = folder / "notebook.ipynb"
+        if isinstance(cells, pathlib.Path):
+            path.write_text(cells.read_text())
+        else:
+            write_notebook(path, cells)
+        context = chrome.new_context(viewport={"width": 1100, "height": 1000})
+        contexts.append(context)
+        notebook = Notebook(lab, context.new_page(), str(path.relative_to(lab.root)))
+        if dark:
+            notebook.js("await app.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'}); return 0")
+        return notebook
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    lab.end_kernels()
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> pathlib.Path:
+    """Where pictures are kept."""
+    folder = ROOT / "artifacts"
+    folder.mkdir(exist_ok=True)
+    return folder

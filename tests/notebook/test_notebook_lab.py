@@ -1,0 +1,158 @@
+"""In a real JupyterLab: what is on screen below the cells while jobs run, and what a press on Cancel does."""
+
+import pathlib
+from collections.abc import Callable
+
+import pytest
+from lab import Notebook
+
+pytestmark = pytest.mark.timeout(180)
+
+LOAD = "%load_ext cellq\nimport time"
+
+
+def index_of(notebook: Notebook, words: str) -> int:
+    found = notebook.js("return panel.content.widgets.map(w => w.model.sharedModel.source)")
+    return next(i for i, source in enumerate(found) if words in source)
+
+
+def kinds(notebook: Notebook, index: int) -> list[str]:
+    """The types of a cell's outputs as they would be saved."""
+    return [str(output["output_type"]) for output in notebook.outputs(index)]
+
+
+def test_the_quickstart(
+    open_notebook: Callable[..., Notebook], quickstart: pathlib.Path, artifacts: pathlib.Path
+) -> None:
+    notebook = open_notebook(quickstart)
+    fit, meanwhile = index_of(notebook, "%%enqueue fit"), index_of(notebook, "meanwhile")
+    notebook.js("app.commands.execute('notebook:run-all-cells').catch(() => {}); return 0")
+
+    notebook.wait_for(meanwhile, "meanwhile: about", 60)
+    assert "completed" not in notebook.text(fit), "the later cell ran only after the job"
+    notebook.wait_for(fit, "epochs", 60)
+    notebook.cell(fit)
+    notebook.screenshot(artifacts / "quickstart-running.png")
+
+    notebook.wait_for(fit, "completed", 60)
+    notebook.until(lambda: "execute_result" in kinds(notebook, fit), "the last value is below its cell")
+    assert "accuracy after 400 epochs: 0.9" in notebook.text(fit)
+    assert notebook.cell(fit).locator("img").count() == 1, "the figure is not below its cell"
+    notebook.cell(fit)
+    notebook.screenshot(artifacts / "quickstart-fit.png")
+
+    notebook.wait_for(index_of(notebook, "predicted ="), "right; these are the others", 60)
+    notebook.wait_for(index_of(notebook, "def lyapunov"), "200 results", 60)
+    notebook.wait_for(index_of(notebook, "def endless"), "it is cancelled", 60)
+    notebook.wait_for(index_of(notebook, "%%enqueue broken"), "ZeroDivisionError: division by zero", 60)
+    notebook.wait_for(index_of(notebook, "%workers"), "busy slots", 60)
+    notebook.cell(index_of(notebook, "%%enqueue broken"))
+    notebook.screenshot(artifacts / "quickstart-end.png")
+
+    saved = notebook.save().cells[fit].outputs
+    assert [output.output_type for output in saved] == ["display_data", "stream", "display_data", "execute_result"]
+    assert set(saved[0].data) == {"text/html", "text/plain"}, "a finished card needs no widget"
+    assert "completed" in saved[0].data["text/plain"]
+
+
+def test_cancel_in_the_page_stops_a_running_job(open_notebook: Callable[..., Notebook]) -> None:
+    notebook = open_notebook([LOAD, "%%enqueue job\nprint('on it')\nwhile True: time.sleep(0.1)", "print(job.state)"])
+    notebook.run(0)
+    notebook.run(1)
+    notebook.wait_for(1, "on it")
+    notebook.cell(1).get_by_role("button", name="Cancel job").click()
+    notebook.wait_for(1, "cancelled")
+    notebook.run(2)
+    notebook.wait_for(2, "cancelled")
+    assert "KeyboardInterrupt" not in notebook.text(1)
+
+
+def test_cancel_in_the_page_stops_a_job_while_another_cell_blocks_the_kernel(
+    open_notebook: Callable[..., Notebook],
+) -> None:
+    block = "began = time.time()\nwhile job.state != 'cancelled' and time.time() - began < 60: pass\nprint(job.state)"
+    notebook = open_notebook([LOAD, "%%enqueue job\nprint('on it')\nwhile True: time.sleep(0.1)", block])
+    notebook.run(0)
+    notebook.run(1)
+    notebook.wait_for(1, "on it")
+    notebook.run(2, wait=False)
+    notebook.cell(1).get_by_role("button", name="Cancel job").click()
+    notebook.wait_for(1, "cancelled")
+    notebook.wait_for(2, "cancelled")
+
+
+def test_output_arrives_under_its_own_cell_while_another_cell_blocks_the_kernel(
+    open_notebook: Callable[..., Notebook],
+) -> None:
+    tell = "%%enqueue {0}\nfor i in range(4):\n    print('{0}', i)\n    time.sleep(0.3)"
+    block = "while not (a.done() and b.done()): pass\nprint('free')"
+    notebook = open_notebook([LOAD, tell.format("a"), tell.format("b"), block])
+    notebook.run(0)
+    notebook.run(1)
+    notebook.run(2)
+    notebook.run(3, wait=False)
+    notebook.wait_for(1, "a 0")
+    notebook.wait_for(2, "b 0")
+    assert "free" not in notebook.text(3), "the output came only after the blocking cell"
+    notebook.wait_for(3, "free")
+    notebook.wait_for(1, "a 3")
+    notebook.wait_for(2, "b 3")
+    assert "b" not in notebook.text(1).partition("a 0")[2]
+
+
+def test_the_card_in_a_dark_page(open_notebook: Callable[..., Notebook], artifacts: pathlib.Path) -> None:
+    nested = (
+        "%%enqueue training --retries 1\nimport cellq\nfrom tqdm.auto import tqdm\n"
+        "if cellq.current_job().attempt == 1: raise OSError('<b>the disk</b> was away')\n"
+        "for epoch in tqdm(range(3), desc='epochs'):\n"
+        "    for batch in tqdm(range(20), desc='batches', leave=False): time.sleep(0.02)\n"
+    )
+    notebook = open_notebook([LOAD, nested, "%%enqueue later --delay 600\n1", "later.cancel()"], dark=True)
+    for index in (0, 1, 2):
+        notebook.run(index)
+    notebook.wait_for(1, "batches")
+    bars = notebook.cell(1).get_by_role("progressbar")
+    notebook.until(lambda: bars.count() == 2, "both bars are there")
+    assert notebook.cell(1).get_by_role("status").inner_text() == "running"
+    notebook.wait_for(2, "starts in 10 min")
+    notebook.screenshot(artifacts / "dark-running.png")
+    notebook.wait_for(1, "completed")
+    notebook.run(3)
+    notebook.wait_for(2, "cancelled")
+    notebook.screenshot(artifacts / "dark-end.png")
+
+
+def test_a_job_cannot_put_markup_into_the_page(open_notebook: Callable[..., Notebook]) -> None:
+    evil = '<img src=x onerror="window.hit=1">'
+    cell = (
+        "%%enqueue job\nfrom tqdm.auto import tqdm\n"
+        f"for _ in tqdm(range(20), desc='''{evil}'''): time.sleep(0.05)\n"
+        f"raise ValueError('''{evil}''')"
+    )
+    notebook = open_notebook([LOAD, cell])
+    notebook.run(0)
+    notebook.run(1)
+    notebook.wait_for(1, "onerror")
+    notebook.wait_for(1, "failed")
+    assert notebook.js("return window.hit === undefined")
+
+
+def test_the_card_can_be_used_with_the_keyboard(open_notebook: Callable[..., Notebook]) -> None:
+    notebook = open_notebook([LOAD, "%%enqueue job\nwhile True: time.sleep(0.1)"])
+    notebook.run(0)
+    notebook.run(1)
+    notebook.wait_for(1, "running")
+    notebook.cell(1).get_by_role("button", name="Cancel job").focus()
+    notebook.page.keyboard.press("Enter")
+    notebook.wait_for(1, "cancelled")
+
+
+def test_a_card_without_widgets_is_plain_html(open_notebook: Callable[..., Notebook]) -> None:
+    block = "import sys, time\nfor name in ('anywidget', 'ipywidgets'): sys.modules[name] = None\n%load_ext cellq"
+    notebook = open_notebook([block, "%%enqueue job\nimport cellq\nfor _ in cellq.track(range(20)): time.sleep(0.1)"])
+    notebook.run(0)
+    notebook.run(1)
+    notebook.wait_for(1, "running")
+    notebook.wait_for(1, "/20")
+    notebook.wait_for(1, "completed")
+    assert set(notebook.outputs(1)[0]["data"]) == {"text/html", "text/plain"}
