@@ -550,3 +550,4 @@ class Topic(IntEnum):
     WORK = 0  # a worker may find something to claim
     STOP = 1  # a worker may find something to stop
     NEWS = 2  # a client may find a state, an event or progress it has not seen
+    ENDED = 3  # a client may find a job that has ended, or is gone

@@ -18,12 +18,11 @@ import cellq
 
 
 @pytest.fixture(autouse=True)
-def _surroundings(tmp_path: pathlib.Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+def _surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
     monkeypatch.setenv("CELLQ_HOME", str(tmp_path_factory.getbasetemp() / "home"))
     monkeypatch.delenv("CELLQ_URL", raising=False)
     monkeypatch.delenv("CELLQ_SECRET", raising=False)
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def queue(path: pathlib.Path) -> Iterator[cellq.Queue]:
 @pytest.fixture
 def worker(queue: cellq.Queue) -> Iterator[cellq.Worker]:
     """A worker in this program."""
-    with cellq.Worker(queue, slots=1, grace=0.5) as running:
+    with cellq.Worker(queue, slots=1, grace=0.5, drain=0.1) as running:
         yield running
 
 
@@ -69,15 +68,33 @@ class Said:
 
 
 @pytest.fixture
-def run() -> Callable[..., Said]:
-    """`cellq ARGUMENTS`, to its end."""
+def start(tmp_path: pathlib.Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `cellq ARGUMENTS` in the test's folder; it is gone when the test ends."""
+    started: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str, answer: str = "") -> Said:
-        done = subprocess.run(
-            [sys.executable, "-m", "cellq", *arguments], input=answer, capture_output=True, text=True, timeout=60
+    def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cellq", *arguments], **{"cwd": tmp_path, "text": True, **pipes, **options}
         )
-        assert "cellq/cli" not in done.stderr, done.stderr  # no traceback of the command itself
-        return Said(done.returncode, done.stdout, done.stderr)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def run(start) -> Callable[..., Said]:
+    """`cellq ARGUMENTS` in the test's folder, to its end."""
+
+    def run(*arguments: str, answer: str = "", **options: Any) -> Said:
+        process = start(*arguments, **options)
+        out, err = process.communicate(answer, timeout=60)
+        assert "src/cellq/cli" not in err, err  # no traceback of the command itself
+        return Said(process.returncode, out, err)
 
     return run
 
@@ -114,7 +131,7 @@ def hold(queue: cellq.Queue, gate: Gate) -> Callable[[str], cellq.Job[None]]:
             time.sleep(0.01)  # between two looks at the gate
         print(text, "after")
 
-    return lambda text: queue.enqueue(held, text)
+    return lambda text: queue.options(name="held").enqueue(held, text)
 
 
 @pytest.fixture

@@ -44,7 +44,6 @@ def test_a_missing_store(run, path) -> None:
     assert said.code == 1
     assert f"no store is at {path}" in wrongs(said)["store"]
     assert not path.parent.exists()
-    assert not os.path.exists(os.path.join(os.environ["CELLQ_HOME"], "secret-of-nobody"))
 
 
 def test_a_file_that_is_no_database(run, path) -> None:
@@ -122,13 +121,8 @@ def test_jobs_for_another_python(run, queue, worker, monkeypatch) -> None:
     assert "1 job in queue default waits for a worker with Python 3.99" in wrongs(said)["runtime"]
 
 
-def test_running_jobs_without_a_worker(run, queue, path, hold, gate, until) -> None:
-    import subprocess
-    import sys
-
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cellq", "worker", "-n", "1", "--lease", "0.5"], stderr=subprocess.DEVNULL
-    )
+def test_running_jobs_without_a_worker(run, start, queue, hold, gate, until) -> None:
+    process = start("worker", "-n", "1", "--lease", "0.5")
     hold("x")
     gate.wait_reached()
     process.kill()

@@ -1,7 +1,6 @@
 """`cellq logs`: streams go where they belong, `--follow` is live, Ctrl-C leaves quietly."""
 
 import signal
-import subprocess
 import sys
 
 import cellq
@@ -48,9 +47,9 @@ def test_a_job_that_has_said_nothing(run, queue) -> None:
     assert run("logs", job.short).well().out == ""
 
 
-def test_follow_is_live_and_ends_with_the_job(hold, gate, worker) -> None:
+def test_follow_is_live_and_ends_with_the_job(start, hold, gate, worker) -> None:
     job = hold("text")
-    follower = follow(job)
+    follower = start("logs", "--follow", job.short)
     assert follower.stdout.readline() == "text before\n"
     gate.open()
     assert follower.stdout.read() == "text after\n"
@@ -58,9 +57,9 @@ def test_follow_is_live_and_ends_with_the_job(hold, gate, worker) -> None:
     assert follower.stderr.read() == ""
 
 
-def test_follow_begins_before_the_job_does(hold, gate, queue) -> None:
+def test_follow_begins_before_the_job_does(start, hold, gate, queue) -> None:
     job = hold("text")
-    follower = follow(job)
+    follower = start("logs", "--follow", job.short)
     with cellq.Worker(queue, slots=1):
         assert follower.stdout.readline() == "text before\n"
         gate.open()
@@ -68,9 +67,9 @@ def test_follow_begins_before_the_job_does(hold, gate, queue) -> None:
     assert follower.wait(30) == 0
 
 
-def test_ctrl_c_leaves_quietly_and_the_job_goes_on(hold, gate, worker) -> None:
+def test_ctrl_c_leaves_quietly_and_the_job_goes_on(start, hold, gate, worker) -> None:
     job = hold("text")
-    follower = follow(job)
+    follower = start("logs", "--follow", job.short)
     assert follower.stdout.readline() == "text before\n"
     follower.send_signal(signal.SIGINT)
     assert follower.wait(30) == 130
@@ -80,22 +79,13 @@ def test_ctrl_c_leaves_quietly_and_the_job_goes_on(hold, gate, worker) -> None:
     assert job.state == "completed"
 
 
-def test_follow_of_a_job_deleted_meanwhile_is_one_line(queue) -> None:
+def test_follow_of_a_job_deleted_meanwhile_is_one_line(start, queue) -> None:
     queue.pause()
     job = queue.enqueue(print)
-    follower = follow(job)
+    follower = start("logs", "--follow", job.short)
     job.cancel()
     queue.delete([job])
     follower.wait(30)
     err = follower.stderr.read()
     assert follower.returncode in (0, 1)  # it may have seen the cancelling first
     assert len(err.splitlines()) == follower.returncode
-
-
-def follow(job: cellq.Job) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "cellq", "logs", "--follow", job.short],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )

@@ -1,10 +1,12 @@
 """What holds for every command: help, errors in one line, no store made by looking, names that cannot do harm."""
 
+import contextlib
 import importlib
 import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
 
 import click
 import pytest
@@ -32,6 +34,25 @@ EVIL = "evil\x1b[2J\r\x9b31m\u202ename\nline"
 SPELLED = r"evil\x1b[2J\r\x9b31m\u202ename\nline"
 
 
+@pytest.fixture
+def on_terminal(start) -> Callable[..., str]:
+    """`cellq ARGUMENTS`, and what it writes when it writes to a terminal."""
+
+    def on_terminal(*arguments: str, columns: int = 200) -> str:
+        ours, theirs = pty.openpty()
+        size = {"COLUMNS": str(columns), "TERM": "xterm"}
+        start(*arguments, stdout=theirs, stderr=theirs, env={**os.environ, **size})
+        os.close(theirs)
+        data = b""
+        with contextlib.suppress(OSError):  # Linux: the other side has closed
+            while piece := os.read(ours, 65536):
+                data += piece
+        os.close(ours)
+        return data.decode()
+
+    return on_terminal
+
+
 def test_the_version_is_the_packages(run) -> None:
     assert run("--version").well().out == f"cellq {cellq.__version__}\n"
 
@@ -40,7 +61,7 @@ def test_help_lists_every_command_without_loading_any() -> None:
     code = (
         "import sys; sys.argv = ['cellq', '-h']; from cellq.cli import main\ntry: main()\nfinally: print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, "-h"], capture_output=True, text=True, check=True)
     *shown, modules = done.stdout.splitlines()
     assert {line.split()[0] for line in shown if line.startswith("  ")} >= {name for name, _, _ in COMMANDS}
     loaded = set(modules.split())
@@ -91,11 +112,10 @@ def test_url_and_environment_lead_to_the_same_store(run, queue, path, tmp_path, 
     queue.enqueue(print)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)
-    assert len(run("jobs", "--url", str(path), "--json").well().json) == 1
-    assert len(run("jobs", "--url", queue.url, "--json").well().json) == 1
+    for url in (str(path), queue.url, "../.cellq/jobs.db"):
+        assert len(run("jobs", "--url", url, "--json", cwd=elsewhere).well().json) == 1
     monkeypatch.setenv("CELLQ_URL", str(path))
-    assert len(run("jobs", "--json").well().json) == 1
+    assert len(run("jobs", "--json", cwd=elsewhere).well().json) == 1
 
 
 @pytest.mark.parametrize("command", ["show", "logs", "cancel", "retry", "delete"])
@@ -132,46 +152,23 @@ def test_ids_are_taken_full_and_short(run, queue, shape) -> None:
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["piped", "terminal"])
-def test_a_name_cannot_reach_the_terminal_raw(run, queue, terminal) -> None:
-    job = queue.options(name=EVIL, queue="q\x1b[1m").enqueue(print)
+def test_a_name_cannot_reach_the_terminal_raw(run, on_terminal, queue, terminal) -> None:
+    job = queue.options(name=EVIL, queue="q\x1b[2J").enqueue(print)
     for command in (["jobs"], ["size"], ["show", job.short], ["doctor"], ["cancel", job.short]):
         shown = on_terminal(*command) if terminal else run(*command).out
         assert "\x1b[2J" not in shown
-        assert "\x1b[1mqueue" not in shown.replace("\x1b[1mqueue ", "")
         assert "\x9b" not in shown
         assert "\u202e" not in shown
     assert SPELLED in run("jobs").out
     assert "[2J" in on_terminal("jobs")
 
 
-def test_a_narrow_terminal_does_not_cut_ids(queue) -> None:
+def test_a_narrow_terminal_does_not_cut_ids(on_terminal, queue) -> None:
     jobs = [queue.options(name="a rather long name of a job " * 3).enqueue(print) for _ in range(3)]
     shown = on_terminal("jobs", columns=50)
     assert all(job.short in shown for job in jobs)
 
 
-def test_rich_markup_in_a_name_is_text(queue) -> None:
+def test_rich_markup_in_a_name_is_text(on_terminal, queue) -> None:
     queue.options(name="[red]x[/]").enqueue(print)
     assert "[red]x[/]" in on_terminal("jobs")
-
-
-def on_terminal(*arguments: str, columns: int = 200) -> str:
-    """What the command writes when it writes to a terminal."""
-    ours, theirs = pty.openpty()
-    done = subprocess.Popen(
-        [sys.executable, "-m", "cellq", *arguments],
-        stdout=theirs,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "COLUMNS": str(columns), "TERM": "xterm"},
-    )
-    os.close(theirs)
-    data = b""
-    try:
-        while piece := os.read(ours, 65536):
-            data += piece
-    except OSError:  # Linux: the other side has closed
-        pass
-    os.close(ours)
-    done.wait()
-    return data.decode()

@@ -5,8 +5,6 @@ import pathlib
 import re
 import signal
 import socket
-import subprocess
-import sys
 
 import psutil
 
@@ -50,7 +48,7 @@ def test_a_workers_jobs_are_listed_with_the_next_beat(run, queue, hold, gate) ->
 def test_start_prints_pid_and_log_of_a_worker_that_is_there(run, path, no_worker_stays) -> None:
     said = run("start", "-n", "1", "-q", "default", "-q", "mail").well()
     pid, log = re.fullmatch(r"worker (\d+) is running; its log is (.+)\n", said.out).groups()
-    assert "is ready" in pathlib.Path(log).read_text()
+    assert pathlib.Path(log).is_file()
     (told,) = run("workers", "--json").json
     assert (told["pid"], told["slots"], told["queues"]) == (int(pid), 1, ["default", "mail"])
     with cellq.Queue(path) as queue:
@@ -75,19 +73,13 @@ def test_start_on_a_foreign_database_is_one_line(run, path) -> None:
     assert "not a cellq database" in run("start").one_line()
 
 
-def test_worker_serves_several_queues_until_ctrl_c(queue, path, until) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cellq", "worker", "-q", "a", "-q", "b", "-n", "1"], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        until(lambda: queue.workers() or process.poll() is not None, "the worker is there")
-        assert queue.options(queue="a").enqueue(abs, -1).result(timeout=30) == 1
-        assert queue.options(queue="b").enqueue(abs, -2).result(timeout=30) == 2
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-    finally:
-        process.kill()
-        process.communicate()
+def test_worker_serves_several_queues_until_ctrl_c(start, queue, until) -> None:
+    process = start("worker", "-q", "a", "-q", "b", "-n", "1")
+    until(lambda: queue.workers() or process.poll() is not None, "the worker is there")
+    assert queue.options(queue="a").enqueue(abs, -1).result(timeout=30) == 1
+    assert queue.options(queue="b").enqueue(abs, -2).result(timeout=30) == 2
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
 
 
 def test_debug_is_about_cellq(queue, run) -> None:

@@ -1,4 +1,4 @@
-"""Kernels, a JupyterLab and a browser for the tests of this folder; workers that notebooks start are ended after them."""
+"""Kernels, a JupyterLab and a browser for the tests of this folder; the workers that notebooks start end with them."""
 
 import contextlib
 import os
@@ -95,7 +95,7 @@ def chrome() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_notebook(lab: Lab, chrome: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Notebook]]:
-    """Opens notebooks made of cells, or copies of a file, each in a folder of its own; their kernels end with the test."""
+    """Opens notebooks made of cells or copied, each in a folder of its own; their kernels end with the test."""
     contexts = []
 
     def open_one(cells: list[str] | pathlib.Path, *, dark: bool = False) -> Notebook:

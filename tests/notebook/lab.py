@@ -181,9 +181,7 @@ class Notebook:
         deadline = time.monotonic() + timeout
         while words not in self.text(index):
             if time.monotonic() > deadline:
-                raise AssertionError(
-                    f"waited {timeout:g} s for {words!r} below cell {index}; there is:\n{self.text(index)}"
-                )
+                raise AssertionError(f"waited {timeout:g} s for {words!r} below cell {index}:\n{self.text(index)}")
             time.sleep(0.05)  # between two looks at the page
 
     def cell(self, index: int) -> Any:

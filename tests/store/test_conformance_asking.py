@@ -244,6 +244,21 @@ async def test_find_by_each_criterion(store: Store, clock: Clock) -> None:
     assert (await store.find(Filter(queue="none"))).rows == []
 
 
+async def test_find_the_few_of_a_state_among_many_and_the_many(store: Store) -> None:
+    few = {state: await in_state(store, state) for state in State if state is not State.PENDING}
+    many = [message(delay=n % 2) for n in range(300)]
+    await store.push(many, {})
+    for state, job_id in few.items():
+        assert [found.id for found in (await store.find(Filter(states=(state,)))).rows] == [job_id]
+    ended = (State.COMPLETED, State.FAILED, State.CANCELLED)
+    first = await store.find(Filter(states=ended), None, 2)
+    rest = await store.find(Filter(states=ended), first.after, 2)
+    newest_first = [few[state] for state in State if state.ended][::-1]
+    assert [found.id for found in first.rows + rest.rows] == newest_first
+    pending = await store.find(Filter(states=(State.PENDING,)), None, 1000)
+    assert [found.id for found in pending.rows] == [one.id for one in many][::-1]
+
+
 async def test_ended_is_a_rising_cursor_over_all_ways_to_end(store: Store) -> None:
     ids = [
         await in_state(store, state)

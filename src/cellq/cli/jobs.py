@@ -176,7 +176,9 @@ def _remark(row: Row) -> str:
     said = []
     if row.state is State.PENDING and row.due is not None:
         said.append(f"due in {duration(row.due - time.time())}")
-    if row.attempt > 1 or (row.attempt and row.state is State.PENDING):
+    if row.state is State.PENDING and row.attempt:
+        said.append(f"tried {row.attempt} of {row.retries + 1} times")
+    elif row.attempt > 1:
         said.append(f"attempt {row.attempt} of {row.retries + 1}")
     if row.state is State.RUNNING:
         said += [_bar(bar) for bar in _bars(row)[:1]]

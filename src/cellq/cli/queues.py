@@ -129,7 +129,8 @@ def clear(url: str, queue: str, yes: bool) -> None:
         click.echo(f"no job waits in queue {visible(queue)}")
         return
     if not yes:
-        click.confirm(f"Delete {number(waiting, 'job')} that wait in queue {visible(queue)}?", abort=True)
+        waits = "that waits" if waiting == 1 else "that wait"
+        click.confirm(f"Delete {number(waiting, 'job')} {waits} in queue {visible(queue)}?", abort=True)
     deleted = asyncio.run(_clear(url, queue))
     click.echo(f"{number(deleted, 'job')} deleted")
 

@@ -26,7 +26,7 @@ from cellq.client.watcher import Watcher
 from cellq.errors import StoreUnavailable
 from cellq.message import Action, Blob, JobId, Message, Part, Pushed, Row, id_text
 from cellq.store import open_store
-from cellq.store.contract import Store
+from cellq.store.contract import Here, Store
 from cellq.wire.sealing import Seal
 
 
@@ -35,6 +35,7 @@ class _Session:
 
     def __init__(self, store: Store) -> None:
         self.pid = os.getpid()
+        self.here = store if isinstance(store, Here) else None
         self.store = store
         self.watcher = Watcher(store)
         self.reader = Reader(store)
@@ -136,6 +137,14 @@ class Connection:
         session.pushing.add(task)
         task.add_done_callback(session.pushing.discard)
         return await shield(task)
+
+    def here(self) -> Here | None:
+        """The store's verbs for the caller's own thread, where it is open and has such.
+
+        A blocking caller that uses them saves two changes of threads on its way to the portal and back.
+        """
+        session = self._session
+        return session.here if session.open and session.pid == os.getpid() else None
 
     def take_back(self, ids: Sequence[JobId]) -> None:
         """Cancel what an interrupted `push` may have added; does not wait. Ids that were never added are harmless."""

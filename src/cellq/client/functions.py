@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Callable
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from cellq.wire.reducing import anatomy
@@ -24,6 +24,7 @@ class Functions:
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal
+        self._built_in: dict[BuiltinFunctionType, Sealed] = {}
         self._known: weakref.WeakKeyDictionary[FunctionType, tuple[tuple[Any, ...], Sealed]] = (
             weakref.WeakKeyDictionary()
         )
@@ -34,6 +35,10 @@ class Functions:
         Raises:
             NotPicklable: it, or something it uses, cannot travel.
         """
+        if isinstance(function, BuiltinFunctionType) and isinstance(function.__self__, ModuleType):
+            if function not in self._built_in:  # `math.sqrt` travels by name, and is what it is
+                self._built_in[function] = self._seal.seal_code(function)
+            return self._built_in[function]
         if not isinstance(function, FunctionType) or not _stands_alone(function):
             return self._seal.seal_code(function)
         # Compared by identity below: the tuple keeps these objects alive, so no other can take their place.

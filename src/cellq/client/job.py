@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 from cellq.client import verdict
 from cellq.client.connection import Connection
 from cellq.client.facts import Facts
-from cellq.client.portal import Ask, awaiting
+from cellq.client.portal import Ask, awaiting, blocking
 from cellq.client.record import NOTHING, Record, change
 from cellq.errors import CellqError, NotReady
 from cellq.message import Action, Changed, Heard, Row, parse_id
@@ -104,6 +104,8 @@ class AsyncJob(Facts, Generic[R]):
         record = self._record
         if record.row is not None and record.concluded:
             return record.row
+        if self._ask is blocking and (row := record.conclusion_here()) is not None:
+            return row
         return await self._ask(record.conclusion(timeout))
 
     async def refresh(self) -> AsyncJob[R]:

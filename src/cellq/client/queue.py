@@ -18,7 +18,7 @@ from cellq.client.connection import Connection, origin
 from cellq.client.facts import Facts
 from cellq.client.group import AsyncJobGroup, change_all
 from cellq.client.job import AsyncJob
-from cellq.client.portal import Ask, awaiting
+from cellq.client.portal import Ask, awaiting, blocking
 from cellq.client.record import Record, enqueued
 from cellq.errors import Expired
 from cellq.message import (
@@ -31,6 +31,7 @@ from cellq.message import (
     Kind,
     Message,
     Options,
+    Pushed,
     QueueSettings,
     Row,
     State,
@@ -256,7 +257,9 @@ class AsyncQueue:
     async def _push(self, messages: Sequence[Message], code: dict[bytes, Blob]) -> list[Record]:
         connection = self._connection
         try:
-            pushed = await self._ask(connection.push(messages, code))
+            pushed = self._push_here(messages, code)
+            if pushed is None:
+                pushed = await self._ask(connection.push(messages, code))
         except Exception:
             raise
         except BaseException:  # interrupted: the caller gets no job, so there shall be none
@@ -266,6 +269,12 @@ class AsyncQueue:
             enqueued(connection, answer.id, message.options.name or message.task)
             for message, answer in zip(messages, pushed, strict=True)
         ]
+
+    def _push_here(self, messages: Sequence[Message], code: dict[bytes, Blob]) -> list[Pushed] | None:
+        if self._ask is not blocking:
+            return None  # an event loop shall not stand still
+        store = self._connection.here()
+        return None if store is None else store.push_here(messages, code)
 
     # --------------------------------------------------------------------------------------- finding again
 

@@ -152,16 +152,7 @@ class Record:
         connection = self.connection
         reader = await connection.reader()
         ahead = [self] if reader.busy else self._and_after(connection.window)
-        rows = await reader.rows([record.id for record in ahead])
-        weight, waiting = 0, 0
-        for record, row in zip(ahead, rows, strict=True):
-            if row is None or not row.state.ended:
-                waiting += 1
-            else:
-                record.row = row
-                weight += len(row.result) if isinstance(row.result, bytes) else 0
-        connection.window = 1 if waiting or weight > _HEAVY else min(2 * connection.window, _AHEAD)
-        mine: Row | None = rows[0]
+        mine: Row | None = self._note(ahead, await reader.rows([record.id for record in ahead]))
         if mine is None:
             raise self.gone()
         if not mine.state.ended:
@@ -176,6 +167,29 @@ class Record:
                     raise self.gone()
             self.row = mine
         return mine
+
+    def conclusion_here(self) -> Row | None:
+        """The same in the caller's thread, if the job has ended and its store can be read there; else None."""
+        store = self.connection.here()
+        if store is None:
+            return None
+        ahead = self._and_after(self.connection.window)
+        rows = store.get_here([record.id for record in ahead], BLOBS)
+        mine = None if rows is None else self._note(ahead, rows)
+        return mine if mine is not None and mine.state.ended else None
+
+    def _note(self, ahead: Sequence[Record], rows: Sequence[Row | None]) -> Row | None:
+        """Take note of what was read; gives the first row. Decides how far ahead the next read looks."""
+        weight, waiting = 0, 0
+        for record, row in zip(ahead, rows, strict=True):
+            if row is None or not row.state.ended:
+                waiting += 1
+            else:
+                record.row = row
+                weight += len(row.result) if isinstance(row.result, bytes) else 0
+        window = self.connection.window
+        self.connection.window = 1 if waiting or weight > _HEAVY else min(2 * window, _AHEAD)
+        return rows[0]
 
     def _and_after(self, count: int) -> list[Record]:
         found, record = [self], self

@@ -87,7 +87,7 @@ class Watcher:
             while self._new:
                 new, self._new = self._new, []
                 if self._runner is None:
-                    self._cursor = await self._store.wait(Topic.NEWS, self._cursor, 0)
+                    self._cursor = await self._store.wait(Topic.ENDED, self._cursor, 0)
                     await self._pass(sweep=True)
                     if self._watched:
                         self._runner = asyncio.create_task(self._run(self._cursor))
@@ -105,7 +105,7 @@ class Watcher:
         try:
             while self._watched:
                 try:
-                    cursor = self._cursor = await self._store.wait(Topic.NEWS, cursor, _SWEEP)
+                    cursor = self._cursor = await self._store.wait(Topic.ENDED, cursor, _SWEEP)
                     sweep = clock() - swept >= _SWEEP
                     news = await self._pass(sweep=sweep)
                     alive = clock()

@@ -78,7 +78,7 @@ def delete(turn: Turn, seq: int, line: int, state: int, code: bytes) -> None:
     turn.sql.execute(_CHANGE.delete, (seq,))
     turn.moved(line, state, None)
     turn.wanted(code, -1)
-    turn.ring(Topic.NEWS)
+    turn.ring(Topic.NEWS, Topic.ENDED)
 
 
 def _cancel(turn: Turn, job_id: JobId) -> Changed:
@@ -89,7 +89,7 @@ def _cancel(turn: Turn, job_id: JobId) -> Changed:
     if state in (READY, DELAYED):
         turn.sql.execute(_CHANGE.cancel, (turn.now, turn.next_ended(), seq))
         turn.moved(line, state, CANCELLED)
-        turn.ring(Topic.NEWS)
+        turn.ring(Topic.NEWS, Topic.ENDED)
         return Changed.DONE
     if state == RUNNING:
         if not stop:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cellq.message import (
     Action,
@@ -47,6 +47,22 @@ from cellq.message import (
 
 LOG_CAP = 32 * 2**20
 """Bytes of event data kept per job; what comes after is counted, not kept (errors are always kept)."""
+
+
+@runtime_checkable
+class Here(Protocol):
+    """What a store on this machine may offer besides: verbs that run in the caller's own thread, and block it.
+
+    None means that the verb itself must be used; then nothing has been done.
+    """
+
+    def push_here(self, messages: Sequence[Message], code: Mapping[bytes, Blob]) -> list[Pushed] | None:
+        """As `Store.push`."""
+        ...
+
+    def get_here(self, ids: Sequence[JobId], parts: Sequence[Part] = ()) -> list[Row | None] | None:
+        """As `Store.get`."""
+        ...
 
 
 class Store(Protocol):

@@ -234,7 +234,7 @@ def _bury(turn: Turn, worker: bytes, host: str, pid: int) -> None:
         turn.sql.execute(_CLAIM.bury, (state, turn.now, turn.next_ended(), failure, seq))
         turn.moved(line, RUNNING, state)
     turn.sql.execute(_CLAIM.forget, (worker,))
-    turn.ring(Topic.WORK, Topic.NEWS)
+    turn.ring(Topic.WORK, Topic.NEWS, Topic.ENDED)
 
 
 def _silent(now: float, last: float, lease: float) -> bool:

@@ -150,14 +150,14 @@ class MemoryStore:
         if not job.state.ended:
             return Changed.REFUSED
         del self._jobs[job.message.id]
-        self._ring(Topic.NEWS)
+        self._ring(Topic.NEWS, Topic.ENDED)
         return Changed.DONE
 
     async def tune(self, queue: str, settings: QueueSettings) -> None:
         """See `Store.tune`."""
         with self._lock:
             self._queues[queue] = settings.paused
-            self._ring(Topic.NEWS, Topic.WORK)
+            self._ring(Topic.NEWS, *([] if settings.paused else [Topic.WORK]))
 
     # ------------------------------------------------------------------------------------------ working
 
@@ -321,7 +321,7 @@ class MemoryStore:
                 if abs(now - worker.beat) > max(worker.lease, _LONG_SILENT) and worker.id not in holding:
                     del self._workers[worker.id]
             if past:
-                self._ring(Topic.NEWS)
+                self._ring(Topic.NEWS, Topic.ENDED)
             return len(past)
 
     # ------------------------------------------------------------------------------------------ looking
@@ -425,7 +425,7 @@ class MemoryStore:
     def _end(self, job: RememberedJob, state: State) -> None:
         self._endings += 1
         job.state, job.finished, job.ended, job.due = state, self._clock(), self._endings, None
-        self._ring(Topic.NEWS)
+        self._ring(Topic.NEWS, Topic.ENDED)
 
 
 def _silent(worker: WorkerInfo, now: float) -> bool:

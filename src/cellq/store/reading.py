@@ -31,6 +31,8 @@ _COLUMNS = (
     "seq, id, line, name, task, kind, state, priority, attempt - refunds, retries, timeout, key, code, created, due,"
     " started, finished, ended, worker, stop, progress, failure, origin"
 )
+_ENDED_TOO = ["", "", "", *[" AND ended IS NOT NULL"] * 3]
+_FEW = 50
 _PARTS = {Part.PAYLOAD: "payload", Part.RESULT: "result", Part.ERROR: "error"}
 _KINDS = {kind.value: kind for kind in Kind}
 
@@ -94,8 +96,7 @@ def find(sql: sqlite3.Connection, lines: Lines, now: float, wanted: Filter, afte
         found.sort()
     else:
         if wanted.states:
-            codes = [code for code, state in enumerate(STATES) if state in wanted.states]
-            conditions.append(f"state IN ({', '.join(map(str, codes))})")
+            conditions.append(_in_states(sql, wanted.states))
         if mark is not None:
             conditions.append("seq < ?")
             values.append(mark)
@@ -137,6 +138,21 @@ def count(sql: sqlite3.Connection, now: float) -> Counts:
         for queue_id, name in names.items()
     }
     return Counts(queues=queues, workers=tuple(alive(sql, now)))
+
+
+def _in_states(sql: sqlite3.Connection, wanted: Sequence[State]) -> str:
+    """The condition for jobs in these states.
+
+    The search goes from the newest job to older ones. Where few jobs qualify (the running ones, beside a million ended)
+    it would meet them late, so they are gathered by the indexes first.
+    """
+    jobs = dict(sql.execute("SELECT state, sum(jobs) FROM tally WHERE state <> '' GROUP BY state"))
+    codes = [code for code, state in enumerate(STATES) if state in wanted]
+    if sum(jobs.get(state, 0) for state in set(wanted)) * _FEW > sum(jobs.values()):
+        return f"state IN ({', '.join(map(str, codes))})"
+    # Written out one by one: only then each partial index is seen to fit.
+    by_index = (f"SELECT seq FROM job WHERE state = {code}{_ENDED_TOO[code]}" for code in codes)
+    return f"seq IN ({' UNION ALL '.join(by_index)})"
 
 
 def _oldest(sql: sqlite3.Connection) -> Mapping[int, float]:

@@ -93,4 +93,5 @@ def _finish(turn: Turn, outcome: Outcome, result: bytes | str | None, error: byt
     state = _STATES.get(ending, CANCELLED)  # to be run again, but asked to stop: cancelled
     sql.execute(_FINISH.end, (state, now, turn.next_ended(), failure, outcome.ctx, result, error, seq))
     turn.moved(line, RUNNING, state)
+    turn.ring(Topic.ENDED)
     return True

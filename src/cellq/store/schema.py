@@ -22,7 +22,12 @@ def prepare(sql: sqlite3.Connection, gate: Gate, path: Path, durability: str) ->
         StoreUnavailable: a foreign or newer database, or a folder where processes cannot share one.
         sqlite3.Error: it cannot be read or written.
     """
-    _version(sql, path)  # before anything is changed in a file that is not ours
+    sql.execute("BEGIN")  # one picture of it: another process may be creating it right now
+    try:
+        _version(sql, path)  # before anything is changed in a file that is not ours
+    finally:
+        if sql.in_transaction:
+            sql.execute("ROLLBACK")
     gate.enter()
     try:
         (mode,) = sql.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -36,7 +41,7 @@ def prepare(sql: sqlite3.Connection, gate: Gate, path: Path, durability: str) ->
             "secure_delete = OFF",  # Debian's default zeroes what is deleted: 285 ms for 50 MB
             "temp_store = MEMORY",
             "cache_size = -16384",
-            "wal_autocheckpoint = 4000",  # 16 MB: a checkpoint syncs twice, and writes a page once however often it changed
+            "wal_autocheckpoint = 4000",  # 16 MB: a checkpoint syncs, and writes a page once however often it changed
             "journal_size_limit = 67108864",
         ):
             sql.execute(f"PRAGMA {pragma}")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 from cellq.errors import StoreUnavailable
 from cellq.message import (
@@ -47,6 +48,9 @@ from cellq.store.doorbell import EVERY_TOPIC, Doorbell
 from cellq.store.spill import LARGE, SpillFolder
 from cellq.store.statements import statements
 from cellq.store.turn import Turn
+
+AT_ONCE = 256
+"""Jobs up to which a verb may be served in the caller's thread: a few milliseconds in which its loop stands still."""
 
 _WAIT = statements("wait")
 
@@ -122,6 +126,8 @@ class SQLiteStore:
         """See `Store.push`."""
         if not messages:
             return []
+        if (pushed := self._push_at_once(messages, code, patient=False)) is not None:
+            return pushed
         settled = await self._settle(
             [(m.payload, f"{m.id.hex()}.payload") for m in messages]
             + [(body, f"{digest.hex()}.code") for digest, body in code.items()]
@@ -129,12 +135,36 @@ class SQLiteStore:
         payloads, bodies = settled[: len(messages)], dict(zip(code, settled[len(messages) :], strict=True))
         return await self._connection.write(lambda turn: asking.push(turn, messages, payloads, bodies))
 
+    def push_here(self, messages: Sequence[Message], code: Mapping[bytes, Blob]) -> list[Pushed] | None:
+        """See `Here.push_here`."""
+        return self._push_at_once(messages, code, patient=True)
+
+    def _push_at_once(
+        self, messages: Sequence[Message], code: Mapping[bytes, Blob], *, patient: bool
+    ) -> list[Pushed] | None:
+        """`push` in this thread; None, and nothing done, when it is large or (if not patient) would have to wait.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+        """
+        if len(messages) > AT_ONCE:
+            return None
+        payloads = [blob for message in messages if _fits_a_row(blob := message.payload)]
+        bodies = {digest: blob for digest, blob in code.items() if _fits_a_row(blob)}
+        if len(payloads) < len(messages) or len(bodies) < len(code):
+            return None
+        done = self._connection.write_at_once(
+            lambda turn: asking.push(turn, messages, payloads, bodies), patient=patient
+        )
+        return None if done is None else done.result
+
     async def change(self, ids: Sequence[JobId], action: Action) -> list[Changed]:
         """See `Store.change`."""
         if not ids:
             return []
         change = asking.CHANGES[Action(action)]
-        return await self._connection.write(lambda turn: [change(turn, job_id) for job_id in ids])
+        small = len(ids) <= AT_ONCE
+        return await self._connection.write(lambda turn: [change(turn, job_id) for job_id in ids], small=small)
 
     async def tune(self, queue: str, settings: QueueSettings) -> None:
         """See `Store.tune`."""
@@ -152,7 +182,7 @@ class SQLiteStore:
     async def claim(self, worker: bytes, queues: Sequence[str], room: Mapping[Lane, int], runtime: str) -> Claims:
         """See `Store.claim`."""
         return await self._connection.write(
-            lambda turn: leases.claim(turn, self._folder, self._processes, worker, queues, room, runtime)
+            lambda turn: leases.claim(turn, self._folder, self._processes, worker, queues, room, runtime), small=True
         )
 
     async def beat(self, worker: WorkerInfo, leases_: Sequence[Lease]) -> Beat:
@@ -162,11 +192,14 @@ class SQLiteStore:
             self._connection.check_file()
             return leases.beat(turn, worker, leases_)
 
-        return await self._connection.write(beat)
+        return await self._connection.write(beat, small=True)
 
     async def report(self, events: Sequence[Event]) -> list[Lease]:
         """See `Store.report`."""
-        return await self._connection.write(lambda turn: reporting.report(turn, events)) if events else []
+        if not events:
+            return []
+        small = len(events) <= AT_ONCE
+        return await self._connection.write(lambda turn: reporting.report(turn, events), small=small)
 
     async def finish(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """See `Store.finish`."""
@@ -178,7 +211,8 @@ class SQLiteStore:
         )
         results, errors = settled[: len(outcomes)], settled[len(outcomes) :]
 
-        return await self._connection.write(lambda turn: reporting.finish(turn, outcomes, results, errors))
+        small = len(outcomes) <= AT_ONCE
+        return await self._connection.write(lambda turn: reporting.finish(turn, outcomes, results, errors), small=small)
 
     async def take(self, bucket: str, rate: float, burst: float) -> float:
         """See `Store.take`."""
@@ -206,7 +240,17 @@ class SQLiteStore:
     async def get(self, ids: Sequence[JobId], parts: Sequence[Part] = ()) -> list[Row | None]:
         """See `Store.get`."""
         now, lines = self._clock(), self._connection.lines
-        return await self._connection.read(lambda sql: reading.get(sql, lines, self._folder, now, ids, parts))
+        return await self._connection.read(
+            lambda sql: reading.get(sql, lines, self._folder, now, ids, parts), small=len(ids) <= AT_ONCE
+        )
+
+    def get_here(self, ids: Sequence[JobId], parts: Sequence[Part] = ()) -> list[Row | None] | None:
+        """See `Here.get_here`."""
+        now, lines = self._clock(), self._connection.lines
+        done = self._connection.read_at_once(
+            lambda sql: reading.get(sql, lines, self._folder, now, ids, parts), patient=True
+        )
+        return None if done is None else done.result
 
     async def find(self, wanted: Filter, after: bytes | None = None, limit: int = 100) -> Page:
         """See `Store.find`."""
@@ -245,8 +289,9 @@ class SQLiteStore:
             if topics == self._hanging:
                 return
             if not self._bell.port:
-                await self._bell.hang()
+                self._bell.hang()
                 self._connection.own_port = self._bell.port
+            self._connection.own_topics = topics
             row = (self._bell.port, self._bell.secret, topics, self._processes.host, os.getpid())
             await self._connection.write(lambda turn: turn.sql.execute(_WAIT.hang, row))
             self._version = await self._connection.read(_data_version)
@@ -272,6 +317,10 @@ class SQLiteStore:
             return [None if blob is None else self._folder.settle(blob, name) for blob, name in blobs]
 
         return await asyncio.to_thread(settle)
+
+
+def _fits_a_row(blob: Blob) -> TypeGuard[bytes]:
+    return isinstance(blob, bytes) and len(blob) <= LARGE
 
 
 def _data_version(sql: sqlite3.Connection) -> int:

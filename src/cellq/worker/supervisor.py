@@ -127,6 +127,7 @@ class Supervisor(Watcher):
         self._fetching: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._more = True  # there may be something to claim
+        self._looked = asyncio.Event()
         self._active = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -256,6 +257,7 @@ class Supervisor(Watcher):
                     await asyncio.sleep(max(0.0, last + _CLAIM_DISTANCE - time.monotonic()))
                 try:
                     self._more = False  # whoever rings from here on is heard
+                    self._looked.set()
                     claims, next_due = await self._store.claim(self.id, self._settings.queues, room, RUNTIME)
                 except StoreUnavailable as error:
                     log.error("%s; trying again", error)
@@ -285,6 +287,9 @@ class Supervisor(Watcher):
         while True:
             cursor = await self._store.wait(Topic.WORK, cursor, None)
             self._look_again()
+            # Until somebody looks, further rings tell nothing new; a busy worker must not be woken by each.
+            self._looked.clear()
+            await self._looked.wait()
 
     def _look_again(self) -> None:
         self._more = True
