@@ -26,6 +26,7 @@ import asyncio
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -42,7 +43,8 @@ from cellq.store.turn import Lines, Turn
 
 T = TypeVar("T")
 
-_BUSY_TIMEOUT = 5.0
+_BUSY_TIMEOUT = 0.02  # seconds that SQLite itself waits for strangers: an event loop may be standing still meanwhile
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 _CAUSES = {
     sqlite3.SQLITE_FULL: "the disk is full. Free some space and try again; nothing was half written",
@@ -55,6 +57,10 @@ _CAUSES = {
     sqlite3.SQLITE_LOCKED: "another program keeps it locked. Close whatever has it open and try again",
     sqlite3.SQLITE_IOERR: "the disk reported an error",
 }
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY
 
 
 class _Courier(sqlite3.Connection):
@@ -261,6 +267,8 @@ class Connection:
         try:
             return None if self._sql is None else Done(look(self._sql))
         except sqlite3.Error as error:
+            if _is_busy(error):
+                return None
             raise self._unavailable(error) from error
         finally:
             self._using.release()
@@ -277,10 +285,14 @@ class Connection:
         if small and (done := self.read_at_once(look)) is not None:
             return done.result
         self._check()
-        try:
-            return await self._run(look)
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return await self._run(look)
+            except sqlite3.Error as error:
+                if not _is_busy(error) or time.monotonic() > deadline:
+                    raise self._unavailable(error) from error
+                await asyncio.sleep(_BUSY_TIMEOUT)
 
     async def read_consistently(self, look: Callable[[sqlite3.Connection], T]) -> T:
         """The same for several statements that must see one state of the database."""

@@ -98,6 +98,7 @@ class SQLiteStore:
             discard=self._folder.remove,
             committed=self._bell.heard,
         )
+        self._crowded = False  # somebody has pushed in this round of the event loop
         self._hanging = 0  # mask of the topics our bell is registered for
         self._hanging_lock = asyncio.Lock()
         self._version = -1
@@ -126,8 +127,12 @@ class SQLiteStore:
         """See `Store.push`."""
         if not messages:
             return []
-        if (pushed := self._push_at_once(messages, code, patient=False)) is not None:
-            return pushed
+        if not self._crowded:
+            # Others who push in this round of the event loop gather behind us, and share one commit.
+            self._crowded = True
+            asyncio.get_running_loop().call_soon(self._disperse)
+            if (pushed := self._push_at_once(messages, code, patient=False)) is not None:
+                return pushed
         settled = await self._settle(
             [(m.payload, f"{m.id.hex()}.payload") for m in messages]
             + [(body, f"{digest.hex()}.code") for digest, body in code.items()]
@@ -157,6 +162,9 @@ class SQLiteStore:
             lambda turn: asking.push(turn, messages, payloads, bodies), patient=patient
         )
         return None if done is None else done.result
+
+    def _disperse(self) -> None:
+        self._crowded = False
 
     async def change(self, ids: Sequence[JobId], action: Action) -> list[Changed]:
         """See `Store.change`."""

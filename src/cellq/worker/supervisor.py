@@ -126,7 +126,7 @@ class Supervisor(Watcher):
         self._code: OrderedDict[bytes, Blob | None] = OrderedDict()
         self._fetching: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._more = True  # there may be something to claim
+        self._more = set(Lane)  # those in which there may be something to claim
         self._looked = asyncio.Event()
         self._active = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -250,18 +250,19 @@ class Supervisor(Watcher):
         while True:
             self._wake.clear()
             self._place()
-            room = self._free()
+            room = {lane: free if lane in self._more else 0 for lane, free in self._free().items()}
             pause = _LOOK_AGAIN
-            if self._more and any(room.values()):
+            if any(room.values()):
                 if any(slot.placed for slot in self._slots):
                     await asyncio.sleep(max(0.0, last + _CLAIM_DISTANCE - time.monotonic()))
                 try:
-                    self._more = False  # whoever rings from here on is heard
+                    # Whoever rings from here on is heard. A lane that is not asked for may have more all the same.
+                    self._more -= {lane for lane in Lane if room[lane]}
                     self._looked.set()
                     claims, next_due = await self._store.claim(self.id, self._settings.queues, room, RUNTIME)
                 except StoreUnavailable as error:
                     log.error("%s; trying again", error)
-                    self._more = True
+                    self._more = set(Lane)
                     await asyncio.sleep(_LOOK_AGAIN * self._random.uniform(0.5, 1.0))
                     continue
                 last = time.monotonic()
@@ -271,7 +272,7 @@ class Supervisor(Watcher):
                     self._backlog += [(last, claim) for claim in claims]
                     self._place()
                     given = Counter(lane_of(claim.kind) for claim in claims)
-                    self._more = self._more or any(room[lane] and given[lane] == room[lane] for lane in Lane)
+                    self._more |= {lane for lane in Lane if room[lane] and given[lane] == room[lane]}
                     continue
                 if next_due is not None:
                     pause = min(pause, max(0.0, next_due - time.time()))
@@ -292,7 +293,7 @@ class Supervisor(Watcher):
             await self._looked.wait()
 
     def _look_again(self) -> None:
-        self._more = True
+        self._more = set(Lane)
         self._wake.set()
 
     def _free(self) -> dict[Lane, int]:
