@@ -81,9 +81,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chrome() -> Iterator[Browser]:
-    """The browser. In CI it has to be there."""
+    """The browser. In CI it has to be there.
+
+    Not for the whole session: while Playwright is in use an event loop runs in the main thread, and no other test could
+    run its own.
+    """
     executable = chromium()
     if executable is None:
         reason = "no Chromium: install it, or name it in the environment variable CHROMIUM"
@@ -98,7 +102,7 @@ def open_notebook(lab: Lab, chrome: Browser, request: pytest.FixtureRequest) -> 
     """Opens notebooks made of cells or copied, each in a folder of its own; their kernels end with the test."""
     contexts = []
 
-    def open_one(cells: list[str] | pathlib.Path, *, dark: bool = False) -> Notebook:
+    def open_one(cells: list[str] | pathlib.Path, *, dark: bool = False, broken: bool = False) -> Notebook:
         folder = lab.root / f"{request.node.name}-{len(contexts)}"
         folder.mkdir()
         path = folder / "notebook.ipynb"
@@ -108,9 +112,11 @@ def open_notebook(lab: Lab, chrome: Browser, request: pytest.FixtureRequest) -> 
             write_notebook(path, cells)
         context = chrome.new_context(viewport={"width": 1100, "height": 1000})
         contexts.append(context)
+        if broken:  # a server without anywidget
+            context.route("**/extensions/anywidget/**", lambda route: route.abort())
         notebook = Notebook(lab, context.new_page(), str(path.relative_to(lab.root)))
         if dark:
-            notebook.js("await app.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'}); return 0")
+            notebook.change_theme("JupyterLab Dark")
         return notebook
 
     yield open_one

@@ -73,7 +73,10 @@ class Lab:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._environment = {**os.environ, "JUPYTER_PLATFORM_DIRS": "1", **environment}
+        # Nothing of the user's own settings, and nothing into them.
+        ours = {name: str(root / f".{name.lower()}") for name in ("JUPYTER_CONFIG_DIR", "JUPYTERLAB_SETTINGS_DIR")}
+        ours["JUPYTERLAB_WORKSPACES_DIR"] = str(root / ".workspaces")
+        self._environment = {**os.environ, "JUPYTER_PLATFORM_DIRS": "1", **ours, **environment}
         self.log = root / "lab.log"
 
     def __enter__(self) -> Self:
@@ -188,6 +191,10 @@ class Notebook:
         """The cell's element, scrolled into view."""
         self.js("await panel.content.scrollToItem(arg); return 0", index)
         return self.page.locator(f".jp-Notebook .jp-Cell[data-windowed-list-index='{index}']")
+
+    def change_theme(self, name: str) -> None:
+        """Change how all pages of the server look; kept until it is changed back."""
+        self.js("await app.commands.execute('apputils:change-theme', {theme: arg}); return 0", name)
 
     def interrupt(self) -> None:
         """Press the stop button."""

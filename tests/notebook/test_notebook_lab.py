@@ -121,6 +121,7 @@ def test_the_card_in_a_dark_page(open_notebook: Callable[..., Notebook], artifac
     notebook.run(3)
     notebook.wait_for(2, "cancelled")
     notebook.screenshot(artifacts / "dark-end.png")
+    notebook.change_theme("JupyterLab Light")
 
 
 def test_a_job_cannot_put_markup_into_the_page(open_notebook: Callable[..., Notebook]) -> None:
@@ -157,3 +158,18 @@ def test_a_card_without_widgets_is_plain_html(open_notebook: Callable[..., Noteb
     notebook.wait_for(1, "/20")
     notebook.wait_for(1, "completed")
     assert set(notebook.outputs(1)[0]["data"]) == {"text/html", "text/plain"}
+
+
+def test_a_page_that_cannot_draw_widgets_gets_plain_html(open_notebook: Callable[..., Notebook]) -> None:
+    slow = "%%enqueue {}\nimport cellq\nfor _ in cellq.track(range(100)): time.sleep(0.1)"
+    notebook = open_notebook(
+        [LOAD, slow.format("job"), slow.format("other"), "job.cancel(), other.cancel()"], broken=True
+    )
+    notebook.run(0)
+    notebook.run(1)
+    notebook.wait_for(1, "/100")
+    assert notebook.cell(1).get_by_role("button", name="Cancel").count() == 0
+    notebook.run(2)
+    assert set(notebook.outputs(2)[0]["data"]) == {"text/html", "text/plain"}, "the next card begins as HTML"
+    notebook.run(3)
+    notebook.wait_for(1, "cancelled")

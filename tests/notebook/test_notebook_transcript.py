@@ -66,7 +66,7 @@ def test_a_new_attempt_is_told_and_has_its_own_room() -> None:
     transcript = Transcript("")
     transcript.messages(said(out("x" * 2 * TEXT_CAP)))
     first, second = transcript.messages(said(out("again"), attempt=2))
-    assert first[1] == {"name": "stderr", "text": "── attempt 2 ──\n"}
+    assert first[1] == {"name": "stderr", "text": "── started again ──\n"}
     assert second[1]["text"] == "again"
 
 

@@ -104,7 +104,7 @@ class AsyncJob(Facts, Generic[R]):
         record = self._record
         if record.row is not None and record.concluded:
             return record.row
-        if self._ask is blocking and (row := record.conclusion_here()) is not None:
+        if self._ask is blocking and (row := record.conclusion_here(timeout)) is not None:
             return row
         return await self._ask(record.conclusion(timeout))
 
@@ -179,7 +179,7 @@ class AsyncJob(Facts, Generic[R]):
     @overload
     def logs(self, *, follow: Literal[True]) -> AsyncIterator[str]: ...
     def logs(self, *, follow: bool = False) -> Coroutine[Any, Any, str] | AsyncIterator[str]:
-        """What its current attempt has printed so far, standard output and error in order: `await job.logs()`.
+        """What its latest attempt has printed so far, standard output and error in order: `await job.logs()`.
 
         Args:
             follow: instead, `async for` gives the text piece by piece as it is printed, until the job has ended.
@@ -191,7 +191,8 @@ class AsyncJob(Facts, Generic[R]):
         async for event in self.events():
             if event.kind == "stream":
                 pieces.setdefault(event.attempt, []).append(json.loads(event.data)["text"])
-        return "".join(pieces.get(self.attempt, ()))
+        # Not `self.attempt`: starts that do not count (the worker was stopped, the job was retried) have numbers too.
+        return "".join(pieces[max(pieces)]) if pieces else ""
 
     async def _spoken(self) -> AsyncIterator[str]:
         async for event in self.events(follow=True):

@@ -11,6 +11,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from types import BuiltinFunctionType
 from typing import Any, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
 
 from cellq import settings
@@ -244,7 +245,8 @@ class AsyncQueue:
         inner = fn
         while isinstance(inner, functools.partial):
             inner = inner.func
-        kind = Kind.COROUTINE if inspect.iscoroutinefunction(inner) else Kind.CALL
+        builtin = isinstance(inner, BuiltinFunctionType)  # asked first: inspect takes its time
+        kind = Kind.COROUTINE if not builtin and inspect.iscoroutinefunction(inner) else Kind.CALL
         task = getattr(inner, "__qualname__", None) or type(inner).__qualname__
         return (kind, task, *self._connection.functions.seal(fn))
 

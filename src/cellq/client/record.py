@@ -10,6 +10,7 @@ doubles while all that is read has ended, and falls back to one job when somethi
 from __future__ import annotations
 
 import dataclasses
+import time
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -20,6 +21,7 @@ from cellq.client.reader import BLOBS
 from cellq.client.watcher import until_ended
 from cellq.errors import Expired, NotReady
 from cellq.message import Action, Changed, Heard, JobId, Kind, Row, State, Topic, id_text, short_id
+from cellq.store.contract import Here
 
 NOTHING: Final[Any] = object()  # None is a result
 
@@ -168,15 +170,36 @@ class Record:
             self.row = mine
         return mine
 
-    def conclusion_here(self) -> Row | None:
-        """The same in the caller's thread, if the job has ended and its store can be read there; else None."""
+    def conclusion_here(self, timeout: float | None) -> Row | None:
+        """The same, waiting in the caller's own thread, where the store allows that; else None.
+
+        Raises:
+            NotReady, Expired: as `conclusion`.
+        """
         store = self.connection.here()
         if store is None:
             return None
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        row = self._look_here(store)
+        cursor = 0
+        while row is not None and not row.state.ended:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise NotReady(f"{self.title} has not ended" + (f" within {timeout} s" if timeout else " yet"))
+            # The first wait only gives a cursor; rows are looked at behind it.
+            cursor = store.wait_here(Topic.ENDED, cursor, left)
+            row = self._look_here(store)
+        return row
+
+    def _look_here(self, store: Here) -> Row | None:
         ahead = self._and_after(self.connection.window)
         rows = store.get_here([record.id for record in ahead], BLOBS)
-        mine = None if rows is None else self._note(ahead, rows)
-        return mine if mine is not None and mine.state.ended else None
+        if rows is None:
+            return None
+        mine = self._note(ahead, rows)
+        if mine is None:
+            raise self.gone()
+        return mine
 
     def _note(self, ahead: Sequence[Record], rows: Sequence[Row | None]) -> Row | None:
         """Take note of what was read; gives the first row. Decides how far ahead the next read looks."""

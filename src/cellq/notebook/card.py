@@ -113,7 +113,8 @@ def face_of(row: Row, notes: Sequence[str] = (), now: float | None = None) -> Fa
     if 1 < row.attempt <= row.retries + 1:
         facts.append(f"attempt {row.attempt} of {row.retries + 1}")
     if row.failure is not None and row.state not in (State.COMPLETED, State.CANCELLED):
-        facts.append(_first_line(row.failure.message) or row.failure.cause)
+        why = _first_line(row.failure.message) or row.failure.cause
+        facts.append(why if row.state is State.FAILED else f"before: {why}")
     return Face(
         id=id_text(row.id),
         short=short_id(row.id),

@@ -19,8 +19,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cellq.client.job import AsyncJob
-from cellq.errors import CellqError
-from cellq.message import Row, State
+from cellq.errors import CellqError, StoreUnavailable
+from cellq.message import Heard, Row, State
 from cellq.notebook.card import face_of
 from cellq.notebook.route import Route
 from cellq.notebook.transcript import Transcript
@@ -29,6 +29,10 @@ from cellq.notebook.views import View
 log = logging.getLogger("cellq.notebook")
 
 _TICK = 1.0
+"""Seconds after which a job is looked at in any case."""
+
+_PATIENCE = 60.0
+"""Seconds for which the store may be out of reach before the cell gives up."""
 
 
 class Pace:
@@ -84,6 +88,7 @@ class Inline:
         self._lock = threading.RLock()  # notes come from the main thread too
         self._transcript = Transcript(f"the rest is in the log: %jobs logs {job.short}, or job.logs()")
         self._held: tuple[int, dict[str, Any]] | None = None  # the latest error, and the attempt that raised it
+        self._after = 0  # the place in the log up to which it has been shown
         self._pace = Pace()
 
     def begin(self, row: Row, notes: list[str]) -> None:
@@ -101,21 +106,41 @@ class Inline:
 
     async def follow(self) -> None:
         """Mirror until the job has ended. Never raises: a lost mirror must not disturb the notebook."""
-        try:
-            async for row, events in self._job.watch(tick=_TICK):
-                self._row = row
-                if row.state is State.PENDING and self.trouble is None:
-                    await self._see_to_worker()
-                sent = self._publish(self._transcript.messages(events), events[-1].attempt if events else 0)
-                sent += self._settle_error(row)
-                sent += self._refresh()
-                if sent and not row.state.ended:
-                    await asyncio.sleep(self._pace.pause(time.monotonic()))
-            assert self._row is not None
-            self._on_end(self._row)
-        except Exception as error:
-            log.exception("cannot follow job %s", self._job.short)
-            self.note(f"its output can no longer be shown here ({error}); job.logs() has it")
+        patience = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                async for row, events in self._job.watch(self._after, tick=_TICK):
+                    patience = time.monotonic() + _PATIENCE
+                    await self._mirror(row, events)
+                assert self._row is not None
+                self._on_end(self._row)
+            except StoreUnavailable as error:
+                if time.monotonic() < patience:
+                    log.info("job %s: %s; looking again", self._job.short, error)
+                    await asyncio.sleep(_TICK)
+                    continue
+                self._lose(error)
+            except Exception as error:
+                self._lose(error)
+            return
+
+    async def _mirror(self, row: Row, events: list[Heard]) -> None:
+        self._row = row
+        if row.state is State.PENDING and self.trouble is None:
+            await self._see_to_worker()
+        sent = self._publish(self._transcript.messages(events), events[-1].attempt if events else 0)
+        self._after = events[-1].seq if events else self._after
+        sent += self._settle_error(row)
+        sent += self._refresh()
+        if sent and not row.state.ended:
+            await asyncio.sleep(self._pace.pause(time.monotonic()))
+
+    def _lose(self, error: Exception) -> None:
+        log.info("cannot follow job %s", self._job.short, exc_info=error)
+        with self._lock:
+            self._notes.append(f"its output can no longer be shown here ({error}); job.logs() has it")
+            if self._row is not None:
+                self._view.end(face_of(self._row, self._notes))
 
     async def _see_to_worker(self) -> None:
         try:

@@ -43,9 +43,17 @@ class CellqMagics(Magics):
         self.session = Session(shell)
 
     @magic_arguments()
-    @argument("name", metavar="NAME", nargs="?", default=None, help="The job gets this name, and its Job is bound to it.")
-    @argument("-o", "--outputs", metavar="NAMES", help="Bring back only these names, as in `-o a,b`; `-o -` brings nothing.")
-    @argument("-q", "--queue", metavar="QUEUE", default="default", help="The queue; workers serve `default` if not told otherwise.")
+    @argument(
+        "name", metavar="NAME", nargs="?", default=None, help="What the job is called; its Job gets this name too."
+    )
+    @argument("-o", "--outputs", metavar="NAMES", help="Bring back only these names (`-o a,b`), or none (`-o -`).")
+    @argument(
+        "-q",
+        "--queue",
+        metavar="QUEUE",
+        default="default",
+        help="The queue; workers serve `default` if not told otherwise.",
+    )
     @argument("-p", "--priority", metavar="N", type=int, default=0, help="Larger runs first.")
     @argument("--timeout", metavar="S", type=float, help="Stop an attempt after so many seconds.")
     @argument("--retries", metavar="N", type=int, default=0, help="Run it again so many times if it fails.")

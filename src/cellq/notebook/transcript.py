@@ -39,7 +39,7 @@ class Transcript:
         for event in events:
             if event.attempt != self._attempt:
                 if self._attempt:
-                    gathered.append(("stream", {"name": "stderr", "text": f"── attempt {event.attempt} ──\n"}))
+                    gathered.append(("stream", {"name": "stderr", "text": "── started again ──\n"}))
                 self._attempt = event.attempt
                 self._refill()
             _gather(gathered, event.kind, event.content)

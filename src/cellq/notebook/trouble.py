@@ -37,6 +37,9 @@ class CellSyntaxError(SyntaxError):
     """A cell that cannot run. IPython prints any other SyntaxError that a magic raises with the magic's own code."""
 
 
+CellSyntaxError.__name__ = "SyntaxError"  # what people read
+
+
 def in_cell(error: SyntaxError, above: int, count: int) -> CellSyntaxError:
     """A syntax error, with the place in the notebook cell that it is about.
 

@@ -10,7 +10,8 @@ A click may arrive in a thread beside the kernel's main one (a subshell) while a
 thing only: it sends the request to the store.
 
 A page that cannot draw the widget (its server has no anywidget) never says "view": after a while the card becomes plain
-HTML there. If the word was only late, because a cell kept the kernel busy, the card comes alive again.
+HTML there, and the next ones begin as such. If the word was only late, because a cell kept the kernel busy, the card
+comes alive again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ log = logging.getLogger("cellq.notebook")
 
 SCRIPT = Path(__file__).with_name("card.js")
 
-_PATIENCE = 10.0
+_PATIENCE = 5.0
 """Seconds in which a page should have drawn the widget."""
 
 _LINGER = 5.0
@@ -68,6 +69,9 @@ class LiveView:
         on_cancel: called when somebody presses Cancel, in any thread; must return at once.
     """
 
+    blind = False
+    """The page of this kernel has not drawn the last card."""
+
     def __init__(self, route: Route, display_id: str, model_id: str, on_cancel: Callable[[], None]) -> None:
         self._route = route
         self._display_id = display_id
@@ -96,7 +100,7 @@ class LiveView:
                 self._as_html = False
                 self._show("update_display_data", face)
         elif time.monotonic() - self._since > _PATIENCE:
-            self._as_html = True
+            self._as_html = LiveView.blind = True
             self._static.draw(face)
         if self._drawn is not None and face.still() == self._drawn.still():
             return False
@@ -131,6 +135,7 @@ class LiveView:
             self._on_cancel()
         elif message.get("cmd") == "view":
             self._pages.add(str(message.get("page")))
+            LiveView.blind = False
 
 
 def view_of(job_id: str, route: Route, on_cancel: Callable[[], None]) -> View:
@@ -145,9 +150,9 @@ def view_of(job_id: str, route: Route, on_cancel: Callable[[], None]) -> View:
         return LineView(route)
     if route.headless:
         return RecordedView(route, name)
-    if route.widgets and card_type() is not None:
+    if route.widgets and not LiveView.blind and card_type() is not None:
         try:
             return LiveView(route, name, name, on_cancel)
         except Exception:  # ipykernel 7.0.0, a broken installation: the job matters more than its card
-            log.warning("cannot show a live card", exc_info=True)
+            log.info("cannot show a live card", exc_info=True)
     return StaticView(route, name)

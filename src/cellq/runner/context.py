@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from cellq.message import Lease
+from cellq.message import Lease, id_text
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ Bar = dict[str, object]
 """One bar in numbers: id, desc, n, total, unit, rate, elapsed, note, closed."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class CurrentJob:
     """The job that is running here.
 
@@ -54,13 +54,17 @@ class CurrentJob:
         queue: name of its queue.
     """
 
-    id: str
+    lease: Lease = field(repr=False)
     attempt: int
     task: str
     queue: str
-    lease: Lease = field(repr=False)
     listener: Listener = field(repr=False)
     bars: dict[int, Bar] = field(default_factory=dict, repr=False)
+
+    @property
+    def id(self) -> str:
+        """Canonical UUID text."""
+        return id_text(self.lease.id)
 
     def report(self, bar: Bar) -> None:
         """Set a bar's numbers (found by its "id"); they leave the process within `MIN_INTERVAL`."""

@@ -106,12 +106,7 @@ class CoroutineSlot:
     async def _run(self, ticket: Ticket) -> None:
         started = time.monotonic()
         job = context.CurrentJob(
-            id=id_text(ticket.id),
-            attempt=ticket.attempt,
-            task=ticket.task,
-            queue=ticket.queue,
-            lease=Lease(ticket.id, ticket.attempt),
-            listener=self._capture,
+            Lease(ticket.id, ticket.attempt), ticket.attempt, ticket.task, ticket.queue, self._capture
         )
         context.enter(job, whole_process=False)
         try:

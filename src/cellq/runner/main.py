@@ -171,12 +171,7 @@ class SyncSlot:
         started = time.monotonic()
         MARKER.pack_into(self._marker, 0, ticket.number, started)
         job = context.CurrentJob(
-            id=id_text(ticket.id),
-            attempt=ticket.attempt,
-            task=ticket.task,
-            queue=ticket.queue,
-            lease=Lease(ticket.id, ticket.attempt),
-            listener=self._capture,
+            Lease(ticket.id, ticket.attempt), ticket.attempt, ticket.task, ticket.queue, self._capture
         )
         context.enter(job, whole_process=True)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from cellq.message import Action, Changed, JobId, Message, Pushed, Topic, lane_of
+from cellq.store import codebook
 from cellq.store.statements import statements
 from cellq.store.turn import CANCELLED, DELAYED, READY, RUNNING, Turn
 
@@ -21,6 +22,7 @@ def push(
     """See `Store.push`; payloads and code as rows are to hold them."""
     sql, now = turn.sql, turn.now
     pushed = []
+    first: dict[bytes, int | None] = dict.fromkeys(code)  # the first new job of each code
     for message, payload in zip(messages, payloads, strict=True):
         options = message.options
         key = options.key
@@ -57,14 +59,11 @@ def push(
             ),
         )
         created = added.rowcount == 1
-        if created:
-            turn.moved(line, None, state)
-            turn.wanted(message.code, 1)
+        if created and message.code and first.get(message.code) is None:
+            first[message.code] = added.lastrowid
         pushed.append(Pushed(message.id, created))
-    for digest, body in code.items():
-        if not sql.execute(_PUSH.has_code, (digest,)).fetchone():
-            sql.execute(_PUSH.add_code, (digest, body))
-            turn.wanted(digest, 0)
+    for digest, seq in first.items():
+        codebook.hold(turn, digest, code.get(digest), seq)
     turn.ring(Topic.WORK)
     return pushed
 
@@ -76,8 +75,8 @@ def delete(turn: Turn, seq: int, line: int, state: int, code: bytes) -> None:
             turn.discards.append(held)
     turn.sql.execute(_CHANGE.silence, (seq,))
     turn.sql.execute(_CHANGE.delete, (seq,))
-    turn.moved(line, state, None)
-    turn.wanted(code, -1)
+    turn.left(line, state)
+    codebook.lose(turn, code, seq)
     turn.ring(Topic.NEWS, Topic.ENDED)
 
 
@@ -87,9 +86,7 @@ def _cancel(turn: Turn, job_id: JobId) -> Changed:
         return Changed.UNKNOWN
     state, seq, line, _, _, stop = found
     if state in (READY, DELAYED):
-        turn.sql.execute(_CHANGE.cancel, (turn.now, turn.next_ended(), seq))
-        turn.moved(line, state, CANCELLED)
-        turn.ring(Topic.NEWS, Topic.ENDED)
+        turn.sql.execute(_CHANGE.cancel, (turn.now, turn.end(line, CANCELLED), seq))
         return Changed.DONE
     if state == RUNNING:
         if not stop:
@@ -113,7 +110,7 @@ def _retry(turn: Turn, job_id: JobId) -> Changed:
             turn.discards.append(held)
     turn.sql.execute(_CHANGE.silence, (seq,))
     turn.sql.execute(_CHANGE.retry, (seq,))
-    turn.moved(line, state, READY)
+    turn.left(line, state)
     turn.ring(Topic.WORK, Topic.NEWS)
     return Changed.DONE
 

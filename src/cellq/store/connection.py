@@ -155,7 +155,7 @@ class Connection:
                 self.path,
                 factory=_Courier,
                 isolation_level=None,
-                timeout=min(_BUSY_TIMEOUT, self._patience),
+                timeout=self._patience,
                 cached_statements=256,
                 check_same_thread=False,  # one thread at a time, by `_using`
             )
@@ -170,8 +170,7 @@ class Connection:
             if fresh:
                 self.path.chmod(0o600)
             gate = self._gate
-            await self._run(lambda sql: prepare(sql, gate, self.path, self._durability))
-            self._sql = await self._run(lambda sql: sql)
+            self._sql = await self._run(lambda sql: self._prepared(sql, gate))
             self._file = self._identity()
         except (sqlite3.Error, OSError) as error:
             await self.close()
@@ -179,6 +178,11 @@ class Connection:
         except BaseException:
             await self.close()
             raise
+
+    def _prepared(self, sql: sqlite3.Connection, gate: Gate) -> sqlite3.Connection:
+        prepare(sql, gate, self.path, self._durability)
+        sql.execute(f"PRAGMA busy_timeout = {min(_BUSY_TIMEOUT, self._patience) * 1000:.0f}")
+        return sql
 
     async def close(self) -> None:
         """Finish what is posted and let go."""

@@ -60,6 +60,10 @@ class Here(Protocol):
         """As `Store.push`."""
         ...
 
+    def wait_here(self, topic: Topic, cursor: int, timeout: float) -> int:
+        """As `Store.wait`; returns after a second at the latest."""
+        ...
+
     def get_here(self, ids: Sequence[JobId], parts: Sequence[Part] = ()) -> list[Row | None] | None:
         """As `Store.get`."""
         ...

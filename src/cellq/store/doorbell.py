@@ -49,7 +49,7 @@ class Doorbell:
         """Stop listening; whoever waits is woken."""
         if self._socket is not None:
             with contextlib.suppress(RuntimeError):  # no loop runs any more
-                asyncio.get_running_loop().remove_reader(self._socket)
+                asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close()
             self._socket = None
         self.port = 0
@@ -82,7 +82,7 @@ class Doorbell:
         while self._counts[topic] == cursor:
             waiter = loop.create_future()
             if not self._waiting and self._socket is not None:
-                loop.add_reader(self._socket, self._readable)
+                loop.add_reader(self._socket.fileno(), self._readable)
             self._waiting.add(waiter)
             timer = None if deadline is None else loop.call_at(deadline, _expire, waiter)
             try:
@@ -90,12 +90,37 @@ class Doorbell:
             finally:
                 self._waiting.discard(waiter)
                 if not self._waiting and self._socket is not None:
-                    loop.remove_reader(self._socket)
+                    loop.remove_reader(self._socket.fileno())
                 if timer is not None:
                     timer.cancel()
             if deadline is not None and loop.time() >= deadline:
                 break
         return self._counts[topic]
+
+
+class ThreadBell:
+    """The bell of one thread that blocks while it waits. It counts what it hears; there is one counter for all topics."""
+
+    def __init__(self) -> None:
+        self.secret = secrets.token_bytes(16)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.topics = 0  # mask of those it is registered for
+        self._count = 1
+
+    def wait(self, cursor: int, timeout: float) -> int:
+        """Sleep until the counter is another than `cursor`, at most `timeout` seconds; gives the counter."""
+        if self._count != cursor:
+            return self._count
+        self._socket.settimeout(max(timeout, 0.0))
+        with contextlib.suppress(OSError):  # the time is over; or an error of the network, which a look makes good
+            while True:
+                data = self._socket.recv(64)
+                if len(data) == 17 and secrets.compare_digest(data[:16], self.secret):
+                    self._count += 1
+                self._socket.setblocking(False)  # the rest that is there, without waiting
+        return self._count
 
 
 def _expire(waiter: asyncio.Future[None]) -> None:

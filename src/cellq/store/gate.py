@@ -25,6 +25,7 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
+_SPIN = 0.0002
 _SHORTEST = 0.00005
 _FIRST = 0.0002
 _LONGEST = 0.005
@@ -80,16 +81,20 @@ class Gate:
     def enter(self) -> None:
         """Wait for the lock on the file (where there are such locks)."""
         if sys.platform != "win32":
-            deadline = time.monotonic() + self._patience
+            began = time.monotonic()
             pause = _FIRST
             while True:
                 try:
                     fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     return
                 except BlockingIOError:
-                    if time.monotonic() > deadline:
+                    waited = time.monotonic() - began
+                    if waited > self._patience:
                         raise TimeoutError(f"other cellq processes kept it locked for {self._patience:g} s") from None
-                pause = _sleep(pause)
+                if waited < _SPIN:
+                    time.sleep(0)  # a small transaction is over sooner than a sleep
+                else:
+                    pause = _sleep(pause)
 
     def leave(self) -> None:
         """Let the next one in."""

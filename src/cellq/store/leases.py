@@ -27,7 +27,7 @@ import psutil
 from cellq.message import Beat, Claim, Claims, Failure, Kind, Lane, Lease, Topic, WorkerInfo
 from cellq.store.spill import SpillFolder
 from cellq.store.statements import statements
-from cellq.store.turn import CANCELLED, FAILED, READY, RUNNING, Turn
+from cellq.store.turn import CANCELLED, FAILED, RUNNING, Turn
 
 _CLAIM = statements("claim")
 _BEAT = statements("beat")
@@ -37,19 +37,20 @@ _LOOK_EVERY = 0.5
 
 
 class Processes:
-    """Which processes of this machine are gone; looks at most every half second."""
+    """Which processes of this machine are gone; looks at most every half second, and remembers whom it missed."""
 
     def __init__(self) -> None:
         self.host = socket.gethostname()
         self._next = 0.0
+        self._missed: set[tuple[int, float]] = set()
 
-    def due(self) -> bool:
-        """Whether it is time to look again."""
+    def missing(self, workers: Sequence[tuple[str, int, float]]) -> list[bool]:
+        """Whether each of these (host, process, its start) is known to be gone."""
         now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next = now + _LOOK_EVERY
-        return True
+        if now >= self._next:
+            self._next = now + _LOOK_EVERY
+            self._missed = {(pid, started) for host, pid, started in workers if self.gone(host, pid, started)}
+        return [host == self.host and (pid, started) in self._missed for host, pid, started in workers]
 
     def gone(self, host: str, pid: int, started: float) -> bool:
         """True when that process of this machine has ended (its number may have been given to another since)."""
@@ -82,6 +83,30 @@ def failure_text(failure: Failure | None) -> str | None:
     return json.dumps([failure.cause, failure.types, failure.message, failure.traceback], ensure_ascii=False)
 
 
+def idle(
+    sql: sqlite3.Connection,
+    now: float,
+    processes: Processes,
+    worker: bytes,
+    queues: Sequence[str],
+    room: Mapping[Lane, int],
+    runtime: str,
+) -> Claims | None:
+    """What `claim` would answer that has nothing to do, without writing; None when it might have something to do."""
+    dead = _dead(sql, now, processes, worker)
+    if dead is None:
+        return Claims([], None)
+    if dead:
+        return None
+    next_due: float | None = None
+    for _, lane, due, ready in _lines(sql, queues, runtime):
+        if room.get(lane, 0) > 0:
+            if ready or (due is not None and due <= now):
+                return None
+            next_due = _sooner(due, next_due)
+    return Claims([], next_due)
+
+
 def claim(
     turn: Turn,
     folder: SpillFolder,
@@ -92,51 +117,68 @@ def claim(
     runtime: str,
 ) -> Claims:
     """See `Store.claim`."""
-    if not _take_back(turn, processes, worker):
-        return Claims([], None)
     sql = turn.sql
-    lines = sql.execute(_CLAIM.lines, (json.dumps(list(queues)), runtime)).fetchall()
+    dead = _dead(sql, turn.now, processes, worker)
+    if dead is None:
+        return Claims([], None)
+    for of in dead:
+        _bury(turn, *of)
     next_due: float | None = None
-    ready: dict[int, list[tuple[int, int]]] = {}
-    for line, lane in lines:
+    found: dict[Lane, list[tuple[int, int]]] = {}
+    for line, lane, due, ready in _lines(sql, queues, runtime):
         places = room.get(lane, 0)
         if places <= 0:
             continue
-        (due,) = sql.execute(_CLAIM.next_due, (line,)).fetchone()
         if due is not None and due <= turn.now:
-            sql.execute(_CLAIM.promote, (line, turn.now))
+            ready = sql.execute(_CLAIM.promote, (line, turn.now)).rowcount
             (due,) = sql.execute(_CLAIM.next_due, (line,)).fetchone()
-        if due is not None and (next_due is None or due < next_due):
-            next_due = due
-        ready.setdefault(lane, []).extend(sql.execute(_CLAIM.ready, (line, places)))
-    chosen = [seq for lane, jobs in ready.items() for _, seq in sorted(jobs)[: room[Lane(lane)]]]
+        next_due = _sooner(due, next_due)
+        if ready:
+            found.setdefault(lane, []).extend(sql.execute(_CLAIM.ready, (line, places)))
+    chosen = [seq for lane, jobs in found.items() for _, seq in sorted(jobs)[: room[lane]]]
     if not chosen:
         return Claims([], next_due)
     started = sql.execute(_CLAIM.start, (worker, turn.now, json.dumps(chosen))).fetchall()
-    started.sort(key=_order)
-    claims = []
-    for _, _, line, job_id, attempt, task, kind, code, payload, timeout, *rest in started:
-        retries, backoff, isolated, origin, ctx, refunds = rest
-        turn.moved(line, READY, RUNNING)
-        claims.append(
-            Claim(
-                lease=Lease(job_id, attempt),
-                queue=turn.line(line).queue,
-                task=task,
-                kind=_KINDS[kind],
-                code=code,
-                payload=folder.blob(payload) or b"",
-                timeout=timeout,
-                retries=retries,
-                backoff=backoff,
-                isolated=bool(isolated),
-                origin=origin,
-                ctx=ctx,
-                refunds=refunds,
-            )
-        )
+    started.sort()  # by priority, then seq, which no two have in common
     turn.ring(Topic.NEWS)
-    return Claims(claims, next_due)
+    return Claims([_claimed(turn, folder, *row) for row in started], next_due)
+
+
+def _claimed(
+    turn: Turn,
+    folder: SpillFolder,
+    _priority: int,
+    _seq: int,
+    line: int,
+    job_id: bytes,
+    attempt: int,
+    task: str,
+    kind: str,
+    code: bytes,
+    payload: bytes | str,
+    timeout: float | None,
+    retries: int,
+    backoff: float,
+    isolated: int,
+    origin: str,
+    ctx: str,
+    refunds: int,
+) -> Claim:
+    return Claim(
+        lease=Lease(job_id, attempt),
+        queue=turn.line(line).queue,
+        task=task,
+        kind=_KINDS[kind],
+        code=code,
+        payload=folder.blob(payload) or b"",
+        timeout=timeout,
+        retries=retries,
+        backoff=backoff,
+        isolated=bool(isolated),
+        origin=origin,
+        ctx=ctx,
+        refunds=refunds,
+    )
 
 
 def beat(turn: Turn, worker: WorkerInfo, leases: Sequence[Lease]) -> Beat:
@@ -207,32 +249,42 @@ def alive(sql: sqlite3.Connection, now: float) -> list[WorkerInfo]:
     ]
 
 
-def _take_back(turn: Turn, processes: Processes, claimer: bytes) -> bool:
-    """Return the jobs of dead workers to their lines, or fail them. False when the claimer itself is unknown."""
-    workers = turn.sql.execute(_CLAIM.workers).fetchall()
+def _lines(sql: sqlite3.Connection, queues: Sequence[str], runtime: str) -> list[tuple[int, Lane, float | None, int]]:
+    """The lines one may claim from: number, lane, when a delayed job is due next, whether there are ready ones."""
+    return sql.execute(_CLAIM.lines, (json.dumps(queues), runtime)).fetchall()
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return one if other is None else other if one is None else min(one, other)
+
+
+def _dead(
+    sql: sqlite3.Connection, now: float, processes: Processes, claimer: bytes
+) -> list[tuple[bytes, str, int]] | None:
+    """The workers whose jobs are to be taken back: id, host, process. None when the claimer itself is unknown."""
+    workers = sql.execute(_CLAIM.workers).fetchall()
     own = next((row for row in workers if row[0] == claimer), None)
     if own is None or own[4] <= 0:
-        return False
-    judges = not _silent(turn.now, own[5], own[4]) and not 0 < own[6] - turn.now <= own[4]
-    look = len(workers) > 1 and processes.due()
-    for worker, host, pid, started, lease, last, _ in workers:
-        if worker != claimer and (
-            lease <= 0 or (judges and _silent(turn.now, last, lease)) or (look and processes.gone(host, pid, started))
-        ):
-            _bury(turn, worker, host, pid)
-    return True
+        return None
+    if len(workers) == 1:
+        return []
+    judges = not _silent(now, own[5], own[4]) and not 0 < own[6] - now <= own[4]
+    missing = processes.missing([row[1:4] for row in workers])
+    return [
+        (worker, host, pid)
+        for (worker, host, pid, _, lease, last, _), gone in zip(workers, missing, strict=True)
+        if worker != claimer and (lease <= 0 or gone or (judges and _silent(now, last, lease)))
+    ]
 
 
 def _bury(turn: Turn, worker: bytes, host: str, pid: int) -> None:
     for seq, line, attempt, retries, stop in turn.sql.execute(_CLAIM.held, (worker,)).fetchall():
         if not stop and attempt <= retries:
             turn.sql.execute(_CLAIM.return_to_line, (seq,))
-            turn.moved(line, RUNNING, READY)
             continue
         state = CANCELLED if stop else FAILED
         failure = None if stop else failure_text(lost(host, pid, attempt, retries))
-        turn.sql.execute(_CLAIM.bury, (state, turn.now, turn.next_ended(), failure, seq))
-        turn.moved(line, RUNNING, state)
+        turn.sql.execute(_CLAIM.bury, (state, turn.now, turn.end(line, state), failure, seq))
     turn.sql.execute(_CLAIM.forget, (worker,))
     turn.ring(Topic.WORK, Topic.NEWS, Topic.ENDED)
 
@@ -240,7 +292,3 @@ def _bury(turn: Turn, worker: bytes, host: str, pid: int) -> None:
 def _silent(now: float, last: float, lease: float) -> bool:
     # A beat from the future is no better than an old one: the clock was set back, and the living soon beat again.
     return lease <= 0 or abs(now - last) > lease
-
-
-def _order(row: Sequence[int]) -> tuple[int, int]:
-    return row[0], row[1]

@@ -14,6 +14,7 @@ _REPORT = statements("report")
 _FINISH = statements("finish")
 
 _STATES = {Ending.COMPLETED: COMPLETED, Ending.FAILED: FAILED, Ending.CANCELLED: CANCELLED}
+_UNKNOWN = (None, 0, 0, 0, 0, None)
 
 
 class _Log:
@@ -69,29 +70,23 @@ def finish(
 
 
 def _finish(turn: Turn, outcome: Outcome, result: bytes | str | None, error: bytes | str | None) -> bool:
-    sql, now = turn.sql, turn.now
-    lease, ending = outcome.lease, outcome.ending
-    found = sql.execute(_FINISH.standing, (lease.id,)).fetchone()
-    if found is None or found[0] != RUNNING or found[1] != lease.attempt:
+    # Two statements, not one with RETURNING: that doubles the cost of an update (23 us beside 12).
+    sql, lease, ending = turn.sql, outcome.lease, outcome.ending
+    state, attempt, stop, seq, line, old_error = sql.execute(_FINISH.standing, (lease.id,)).fetchone() or _UNKNOWN
+    if state != RUNNING or attempt != lease.attempt:
         return False
-    _, _, stop, seq, line, old_error = found
-    turn.ring(Topic.NEWS)
     if ending is Ending.RELEASED and not stop:
         sql.execute(_FINISH.release, (outcome.ctx, seq))
-        turn.moved(line, RUNNING, READY)
-        turn.ring(Topic.WORK)
+        turn.ring(Topic.WORK, Topic.NEWS)
         return True
     if old_error is not None and old_error != error:
         turn.discards.append(old_error)
     failure = failure_text(outcome.failure)
     if ending is Ending.RETRY and not stop:
-        state, due = (DELAYED, now + outcome.delay) if outcome.delay > 0 else (READY, None)
+        state, due = (DELAYED, turn.now + outcome.delay) if outcome.delay > 0 else (READY, None)
         sql.execute(_FINISH.again, (state, due, failure, outcome.ctx, error, seq))
-        turn.moved(line, RUNNING, state)
-        turn.ring(Topic.WORK)
+        turn.ring(Topic.WORK, Topic.NEWS)
         return True
     state = _STATES.get(ending, CANCELLED)  # to be run again, but asked to stop: cancelled
-    sql.execute(_FINISH.end, (state, now, turn.next_ended(), failure, outcome.ctx, result, error, seq))
-    turn.moved(line, RUNNING, state)
-    turn.ring(Topic.ENDED)
+    sql.execute(_FINISH.end, (state, turn.now, turn.end(line, state), failure, outcome.ctx, result, error, seq))
     return True

@@ -22,14 +22,9 @@ def prepare(sql: sqlite3.Connection, gate: Gate, path: Path, durability: str) ->
         StoreUnavailable: a foreign or newer database, or a folder where processes cannot share one.
         sqlite3.Error: it cannot be read or written.
     """
-    sql.execute("BEGIN")  # one picture of it: another process may be creating it right now
+    gate.enter()  # another process may be creating it right now
     try:
         _version(sql, path)  # before anything is changed in a file that is not ours
-    finally:
-        if sql.in_transaction:
-            sql.execute("ROLLBACK")
-    gate.enter()
-    try:
         (mode,) = sql.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StoreUnavailable(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -44,10 +45,13 @@ from cellq.message import (
 )
 from cellq.store import asking, leases, reading, reporting, sweeping
 from cellq.store.connection import Connection
-from cellq.store.doorbell import EVERY_TOPIC, Doorbell
+from cellq.store.doorbell import EVERY_TOPIC, Doorbell, ThreadBell
 from cellq.store.spill import LARGE, SpillFolder
 from cellq.store.statements import statements
 from cellq.store.turn import Turn
+
+_LOOK_HERE = 1.0
+"""Seconds after which a blocked thread looks in any case: its safety poll."""
 
 AT_ONCE = 256
 """Jobs up to which a verb may be served in the caller's thread: a few milliseconds in which its loop stands still."""
@@ -98,6 +102,7 @@ class SQLiteStore:
             discard=self._folder.remove,
             committed=self._bell.heard,
         )
+        self._here = threading.local()
         self._crowded = False  # somebody has pushed in this round of the event loop
         self._hanging = 0  # mask of the topics our bell is registered for
         self._hanging_lock = asyncio.Lock()
@@ -133,11 +138,10 @@ class SQLiteStore:
             asyncio.get_running_loop().call_soon(self._disperse)
             if (pushed := self._push_at_once(messages, code, patient=False)) is not None:
                 return pushed
-        settled = await self._settle(
-            [(m.payload, f"{m.id.hex()}.payload") for m in messages]
-            + [(body, f"{digest.hex()}.code") for digest, body in code.items()]
-        )
-        payloads, bodies = settled[: len(messages)], dict(zip(code, settled[len(messages) :], strict=True))
+        digests = list(code)
+        payloads = await self._settle([m.payload for m in messages], lambda n: f"{messages[n].id.hex()}.payload")
+        held = await self._settle([code[digest] for digest in digests], lambda n: f"{digests[n].hex()}.code")
+        bodies = dict(zip(digests, held, strict=True))
         return await self._connection.write(lambda turn: asking.push(turn, messages, payloads, bodies))
 
     def push_here(self, messages: Sequence[Message], code: Mapping[bytes, Blob]) -> list[Pushed] | None:
@@ -188,10 +192,13 @@ class SQLiteStore:
     # ------------------------------------------------------------------------------------------ working
 
     async def claim(self, worker: bytes, queues: Sequence[str], room: Mapping[Lane, int], runtime: str) -> Claims:
-        """See `Store.claim`."""
-        return await self._connection.write(
-            lambda turn: leases.claim(turn, self._folder, self._processes, worker, queues, room, runtime), small=True
-        )
+        """See `Store.claim`. Looks first: a write keeps others out and wakes the disk, and often there is nothing."""
+        what = (self._processes, worker, tuple(queues), room, runtime)
+        now = self._clock()
+        looked = self._connection.read_at_once(lambda sql: leases.idle(sql, now, *what))
+        if looked is not None and looked.result is not None:
+            return looked.result
+        return await self._connection.write(lambda turn: leases.claim(turn, self._folder, *what), small=True)
 
     async def beat(self, worker: WorkerInfo, leases_: Sequence[Lease]) -> Beat:
         """See `Store.beat`."""
@@ -213,12 +220,8 @@ class SQLiteStore:
         """See `Store.finish`."""
         if not outcomes:
             return []
-        settled = await self._settle(
-            [(o.result, f"{o.lease.id.hex()}.{o.lease.attempt}.result") for o in outcomes]
-            + [(o.error, f"{o.lease.id.hex()}.{o.lease.attempt}.error") for o in outcomes]
-        )
-        results, errors = settled[: len(outcomes)], settled[len(outcomes) :]
-
+        results = await self._settle([o.result for o in outcomes], lambda n: _attempt(outcomes[n], "result"))
+        errors = await self._settle([o.error for o in outcomes], lambda n: _attempt(outcomes[n], "error"))
         small = len(outcomes) <= AT_ONCE
         return await self._connection.write(lambda turn: reporting.finish(turn, outcomes, results, errors), small=small)
 
@@ -290,6 +293,17 @@ class SQLiteStore:
                 return newer
             await self._look_for_changes()
 
+    def wait_here(self, topic: Topic, cursor: int, timeout: float) -> int:
+        """See `Here.wait_here`. Each thread that waits has a bell of its own."""
+        bell: ThreadBell | None = getattr(self._here, "bell", None)
+        if bell is None:
+            bell = self._here.bell = ThreadBell()
+        if not bell.topics >> topic & 1:
+            row = (bell.port, bell.secret, bell.topics | 1 << topic, self._processes.host, os.getpid())
+            self._connection.write_at_once(lambda turn: turn.sql.execute(_WAIT.hang, row), patient=True)
+            bell.topics |= 1 << topic
+        return bell.wait(cursor, min(timeout, _LOOK_HERE))
+
     async def _hang(self, topic: Topic) -> None:
         """Register our bell for one more topic, before its first cursor is given: no change may fall in between."""
         async with self._hanging_lock:
@@ -311,20 +325,28 @@ class SQLiteStore:
         if self.safety_poll is None or now - self._looked < self.safety_poll * 0.9:
             return
         self._looked = now
-        version = await self._connection.read(_data_version)
+        version = await self._connection.read(_data_version, small=True)
         if version != self._version:
             self._version = version
             self._bell.heard(EVERY_TOPIC)
 
-    async def _settle(self, blobs: Sequence[tuple[Blob | None, str]]) -> list[bytes | str | None]:
-        """What rows are to hold for these values. Large ones are written first, outside of the transaction."""
-        if all(blob is None or (isinstance(blob, bytes) and len(blob) <= LARGE) for blob, _ in blobs):
-            return [blob for blob, _ in blobs]  # type: ignore[misc]
+    async def _settle(self, blobs: Sequence[Blob | None], name: Callable[[int], str]) -> Sequence[bytes | str | None]:
+        """What rows are to hold for these values. Large ones are written first, outside of the transaction.
+
+        Args:
+            name: gives the name for the n-th one's file.
+        """
+        if all(blob is None or _fits_a_row(blob) for blob in blobs):
+            return blobs  # type: ignore[return-value]
 
         def settle() -> list[bytes | str | None]:
-            return [None if blob is None else self._folder.settle(blob, name) for blob, name in blobs]
+            return [None if blob is None else self._folder.settle(blob, name(n)) for n, blob in enumerate(blobs)]
 
         return await asyncio.to_thread(settle)
+
+
+def _attempt(outcome: Outcome, what: str) -> str:
+    return f"{outcome.lease.id.hex()}.{outcome.lease.attempt}.{what}"
 
 
 def _fits_a_row(blob: Blob) -> TypeGuard[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cellq.message import ENDED, Keep, State
+from cellq.store import codebook
 from cellq.store.asking import delete
 from cellq.store.leases import Processes
 from cellq.store.statements import statements
@@ -30,12 +31,7 @@ def prune(turn: Turn, processes: Processes, keep: Keep, limit: int, old_files: S
     past.sort()
     for _, seq, line, code, state_code in past[:limit]:
         delete(turn, seq, line, state_code, code)
-    turn.settle_demand()
-    for digest, held in sql.execute(_PRUNE.idle_code, (limit,)).fetchall():
-        sql.execute(_PRUNE.forget_tally, (digest,))
-        sql.execute(_PRUNE.forget_code, (digest,))
-        if held is not None:
-            turn.discards.append(held)
+    codebook.sweep(turn, limit)
     sql.execute(_PRUNE.silent, (turn.now, _LONG_SILENT))
     for port, secret, pid in sql.execute(_PRUNE.bells, (processes.host,)).fetchall():
         if processes.gone(processes.host, pid, 0.0):

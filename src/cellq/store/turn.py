@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from typing import NamedTuple
 
 from cellq.message import State, Topic
@@ -14,6 +13,9 @@ READY, DELAYED, RUNNING, COMPLETED, FAILED, CANCELLED = range(6)
 
 STATES = (State.PENDING, State.PENDING, State.RUNNING, State.COMPLETED, State.FAILED, State.CANCELLED)
 CODES = {State.RUNNING: RUNNING, State.COMPLETED: COMPLETED, State.FAILED: FAILED, State.CANCELLED: CANCELLED}
+
+
+_ENDED = 1 << Topic.NEWS | 1 << Topic.ENDED
 
 
 class Line(NamedTuple):
@@ -56,7 +58,7 @@ class Turn:
         discards: references to spilled files to be deleted after the commit.
     """
 
-    __slots__ = ("_demand", "_ended", "_lines", "_moves", "discards", "now", "sql", "topics")
+    __slots__ = ("_ended", "_last_ended", "_lines", "discards", "now", "sql", "topics")
 
     def __init__(self, sql: sqlite3.Connection, now: float, lines: Lines) -> None:
         self.sql = sql
@@ -64,30 +66,26 @@ class Turn:
         self.topics = 0
         self.discards: list[str] = []
         self._lines = lines
-        self._moves: Counter[tuple[int, int | None, int | None]] = Counter()
-        self._demand: Counter[bytes] = Counter()
-        self._ended: int | None = None
+        self._ended: dict[tuple[int, int], int] = {}
+        self._last_ended = -1
 
     def ring(self, *topics: Topic) -> None:
         """Ring for these topics after the commit."""
         for topic in topics:
             self.topics |= 1 << topic
 
-    def moved(self, line_id: int, before: int | None, after: int | None) -> None:
-        """Count a job that went from one state to another; None is outside of the store."""
-        self._moves[line_id, before, after] += 1
+    def end(self, line_id: int, state: int) -> int:
+        """Count a job that ends in this state; gives the number of its ending."""
+        if self._last_ended < 0:
+            (self._last_ended,) = self.sql.execute(_SQL.serial).fetchone()
+        self._last_ended += 1
+        self._ended[line_id, state] = self._ended.get((line_id, state), 0) + 1
+        self.topics |= _ENDED
+        return self._last_ended
 
-    def wanted(self, code: bytes, jobs: int) -> None:
-        """Count jobs that refer to a code blob."""
-        if code:
-            self._demand[code] += jobs
-
-    def next_ended(self) -> int:
-        """A new number for an ending."""
-        if self._ended is None:
-            (self._ended,) = self.sql.execute(_SQL.serial).fetchone()
-        self._ended += 1
-        return self._ended
+    def left(self, line_id: int, state: int) -> None:
+        """Count a job that has left this state, in which it had ended."""
+        self._ended[line_id, state] = self._ended.get((line_id, state), 0) - 1
 
     def line(self, line_id: int) -> Line:
         """The line of that number."""
@@ -111,26 +109,11 @@ class Turn:
 
     def settle(self) -> list[tuple[int, bytes]]:
         """Write what was added up. Last thing before the commit; gives the bells to ring after it."""
-        if self._ended is not None:
-            self.sql.execute(_SQL.set_serial, (self._ended,))
-        tally: Counter[tuple[int, State]] = Counter()
-        for (line_id, before, after), jobs in self._moves.items():
-            queue_id = self.line(line_id).queue_id
-            if before is not None:
-                tally[queue_id, STATES[before]] -= jobs
-            if after is not None:
-                tally[queue_id, STATES[after]] += jobs
-        for (queue_id, state), jobs in tally.items():
-            if jobs:
-                self.sql.execute(_SQL.tally, (queue_id, state, jobs))
-        self.settle_demand()
+        if self._last_ended >= 0:
+            self.sql.execute(_SQL.set_serial, (self._last_ended,))
+        for (line_id, state), jobs in self._ended.items():
+            self.sql.execute(_SQL.tally, (line_id, state, jobs))
         return self.sql.execute(_SQL.bells, (self.topics,)).fetchall() if self.topics else []
-
-    def settle_demand(self) -> None:
-        """Write how many jobs refer to which code, so that what nobody wants shows."""
-        for code, jobs in self._demand.items():
-            self.sql.execute(_SQL.tally, (code, "", jobs))
-        self._demand.clear()
 
     def _intern(self, kind: str, keys: tuple[object, ...]) -> int:
         row = self.sql.execute(getattr(_SQL, kind), keys).fetchone()

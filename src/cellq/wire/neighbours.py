@@ -61,9 +61,15 @@ def _roots() -> tuple[str, ...]:
     main = vars(sys.modules["__main__"]) if "__main__" in sys.modules else {}
     for name in ("__vsc_ipynb_file__", "__session__", "__file__"):
         file = main.get(name)
-        if isinstance(file, str) and (path := Path(file)).is_absolute():
-            roots.append(str(path.parent))
+        if isinstance(file, str) and (parent := _folder(file)):
+            roots.append(parent)
     return tuple(roots)
+
+
+@lru_cache(maxsize=16)
+def _folder(file: str) -> str:
+    path = Path(file)
+    return str(path.parent) if path.is_absolute() else ""
 
 
 @lru_cache(maxsize=4096)

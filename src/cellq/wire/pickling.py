@@ -12,7 +12,7 @@ import io
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from cellq.errors import NotPicklable
@@ -93,14 +93,23 @@ def _plain(value: object, depth: int) -> bool:
     kind = type(value)
     if kind in _SCALARS:
         return True
-    if depth and (kind is tuple or kind is list):
-        return len(value) <= _SMALL and all(_plain(item, depth - 1) for item in value)  # type: ignore[arg-type,attr-defined]
-    if depth and kind is dict:
-        return len(value) <= _SMALL and all(  # type: ignore[arg-type]
-            type(key) is str and _plain(item, depth - 1)
-            for key, item in value.items()  # type: ignore[attr-defined]
-        )
-    return False
+    items: Iterable[object]
+    if not depth:
+        return False
+    if isinstance(value, tuple | list) and (kind is tuple or kind is list):
+        items = value
+    elif isinstance(value, dict) and kind is dict:
+        items = value.values()
+        if any(type(key) is not str for key in value):
+            return False
+    else:
+        return False
+    if len(value) > _SMALL:
+        return False
+    for item in items:  # noqa: SIM110 - a generator costs twice as much, and this is on the way of every call
+        if type(item) not in _SCALARS and not _plain(item, depth - 1):
+            return False
+    return True
 
 
 def _dump(value: object, buffer_callback: Callable[[pickle.PickleBuffer], None] | None, label: Label) -> bytes:

@@ -76,8 +76,7 @@ class Seal:
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._key = hashlib.sha256(b"cellq sealing 1" + secret).digest()
-        self._hmac = hmac.new(self._key, digestmod="sha256")
+        self._hmac = hmac.new(hashlib.sha256(b"cellq sealing 1" + secret).digest(), digestmod="sha256")
 
     def seal(
         self,
@@ -179,9 +178,10 @@ class Seal:
 
     def _sign(self, job_id: bytes, code: bytes, *parts: Data) -> bytes:
         context = b"%c%b%c%b" % (len(job_id), job_id, len(code), code)
-        if sum(map(len, parts)) < 4096:
-            return hmac.digest(self._key, b"".join((context, *parts)), "sha256")
         mac = self._hmac.copy()
+        if sum(map(len, parts)) < 4096:
+            mac.update(b"".join((context, *parts)))
+            return mac.digest()
         mac.update(context)
         for part in parts:
             mac.update(part)

@@ -1,7 +1,8 @@
 """Gathers what slots report into few store calls.
 
-While one call is on its way to the store the next batch gathers: no timer, so no added latency at idle, and large
-batches under load. Events of a job are written before its outcome, because a store refuses events of an ended job.
+While one call is on its way to the store the next batch gathers. Single outcomes are written at once; when several came
+together more are likely to follow, and the next write waits a few milliseconds for them, because each transaction
+stands in the way of those who push. Events of a job are written before its outcome, because a store refuses events of an ended job.
 A store that cannot be reached loses nothing: what was not written is kept and tried again.
 """
 
@@ -17,6 +18,9 @@ from cellq.message import Event, Lease, Outcome, short_id
 from cellq.store.contract import Store
 
 log = logging.getLogger("cellq.worker")
+
+STREAM_PACE = 0.005
+"""Seconds between two writes (and between two claims) of a worker while jobs stream through it."""
 
 _RETRY_FIRST = 0.05
 _RETRY_MOST = 5.0
@@ -57,6 +61,8 @@ class Funnel:
                 events, self._events = self._events, []
                 outcomes, self._outcomes = self._outcomes, []
                 await self._write(events, outcomes)
+                if len(outcomes) > 1 and not self._closing:
+                    await asyncio.sleep(STREAM_PACE)
             if self._closing:
                 return
 

@@ -50,7 +50,7 @@ from cellq.message import (
 )
 from cellq.settings import RUNTIME
 from cellq.store.contract import Store
-from cellq.worker.funnel import Funnel
+from cellq.worker.funnel import STREAM_PACE, Funnel
 from cellq.worker.heart import Heart
 from cellq.worker.nursery import Nursery
 from cellq.worker.slot import RECALL_AFTER, Ended, Slot, Watcher, Why, alone
@@ -59,9 +59,6 @@ log = logging.getLogger("cellq.worker")
 
 _LOOK_AGAIN = 1.0
 """Seconds after which an idle worker looks for jobs of workers that died: nobody rings for those."""
-
-_CLAIM_DISTANCE = 0.001
-"""Seconds between two claims of a worker whose slots have something to do."""
 
 _KEPT_CODE = 64
 _MOST_PER_CLAIM = 512
@@ -241,20 +238,20 @@ class Supervisor(Watcher):
     async def _claim_forever(self) -> None:
         """Claim while there may be something to claim and somewhere to put it.
 
-        After a claim that gave less than was asked for there is nothing more, until the store rings, a delayed job is
-        due, or it is time to look for what dead workers held. While slots are at work, claims keep a small distance:
-        what is pushed meanwhile is claimed together.
+        After a claim that gave less than was asked for there is nothing more for that lane, until the store rings, a
+        delayed job is due, or it is time to look for what dead workers held. When it gave several jobs, jobs stream
+        in, and the next claim waits a little: each transaction of ours stands in the way of those who push. Single
+        jobs, one after the other, are claimed at once.
         """
         loop = asyncio.get_running_loop()
-        last = 0.0
+        earliest = 0.0
         while True:
             self._wake.clear()
             self._place()
             room = {lane: free if lane in self._more else 0 for lane, free in self._free().items()}
             pause = _LOOK_AGAIN
             if any(room.values()):
-                if any(slot.placed for slot in self._slots):
-                    await asyncio.sleep(max(0.0, last + _CLAIM_DISTANCE - time.monotonic()))
+                await asyncio.sleep(max(0.0, earliest - time.monotonic()))
                 try:
                     # Whoever rings from here on is heard. A lane that is not asked for may have more all the same.
                     self._more -= {lane for lane in Lane if room[lane]}
@@ -265,12 +262,13 @@ class Supervisor(Watcher):
                     self._more = set(Lane)
                     await asyncio.sleep(_LOOK_AGAIN * self._random.uniform(0.5, 1.0))
                     continue
-                last = time.monotonic()
+                now = time.monotonic()
+                full = any(len(claims) >= asked for asked in room.values() if asked)
+                earliest = now + STREAM_PACE if len(claims) > 1 and not full else 0.0
                 if claims:
                     self._active.set()
-                    self._last_busy = last
-                    self._backlog += [(last, claim) for claim in claims]
-                    self._place()
+                    self._last_busy = now
+                    self._backlog += [(now, claim) for claim in claims]
                     given = Counter(lane_of(claim.kind) for claim in claims)
                     self._more |= {lane for lane in Lane if room[lane] and given[lane] == room[lane]}
                     continue
@@ -357,7 +355,8 @@ class Supervisor(Watcher):
         self._funnel.event(event)
 
     def freed(self) -> None:
-        self._wake.set()
+        if self._more or self._backlog or self._stopping.is_set():
+            self._wake.set()  # else nobody waits for room
 
     def returned(self, claims: list[Claim]) -> None:
         now = time.monotonic()

@@ -1,11 +1,5 @@
 -- The first schema. What is found by an index comes first in a row, blobs come last, so that listing never reads them.
 
--- One row: the last number given to an ending. It is never given twice, also after a delete: it serves as a cursor.
-CREATE TABLE serial (
-  ended INTEGER NOT NULL
-);
-INSERT INTO serial VALUES (0);
-
 CREATE TABLE queue (
   id     INTEGER PRIMARY KEY,
   name   TEXT NOT NULL UNIQUE,
@@ -21,14 +15,17 @@ CREATE TABLE line (
   UNIQUE (queue, lane, runtime)
 );
 
--- How many jobs there are of what, brought up to date once per transaction (counting a million rows takes 0.1 s): of a
--- queue (its number) in a state, and of a code blob (its digest, state ''). One table, so that a commit writes one page.
+-- How many jobs of a line have ended in a state: they only grow, and counting a million rows takes 0.1 s. Pending and
+-- running ones are counted when somebody asks, so that pushing and claiming write nothing here.
+-- Line 0 is none: its row holds the last number given to an ending, which is never given twice, also after a delete,
+-- since it serves as a cursor. (Here, because each page that a commit writes costs it some 7 us.)
 CREATE TABLE tally (
-  of    NOT NULL,
-  state TEXT NOT NULL,
+  line  INTEGER NOT NULL,
+  state INTEGER NOT NULL,
   jobs  INTEGER NOT NULL,
-  PRIMARY KEY (of, state)
+  PRIMARY KEY (line, state)
 ) WITHOUT ROWID;
+INSERT INTO tally VALUES (0, 0, 0);
 
 CREATE TABLE job (
   seq       INTEGER PRIMARY KEY,           -- the order of pushing
@@ -70,15 +67,19 @@ CREATE TABLE job (
 -- became 11 ms at 100,000 delayed jobs).
 CREATE INDEX job_ready   ON job (state, line, priority DESC, seq) WHERE state = 0;
 CREATE INDEX job_delayed ON job (state, line, due)                WHERE state = 1;
-CREATE INDEX job_running ON job (state, worker)                   WHERE state = 2;
+CREATE INDEX job_running ON job (state, worker, line)             WHERE state = 2;
 CREATE INDEX job_ended   ON job (state, ended)                    WHERE ended IS NOT NULL;
 CREATE INDEX job_key     ON job (key, seq)                        WHERE key IS NOT NULL;
 CREATE UNIQUE INDEX job_live_key ON job (key)                     WHERE key IS NOT NULL AND ended IS NULL;
 
+-- How it is found that nobody needs a code any more: see `codebook`.
 CREATE TABLE code (
-  digest BLOB PRIMARY KEY,
-  body   NOT NULL
+  digest  BLOB PRIMARY KEY,
+  witness INTEGER NOT NULL,                -- no job before this one (a seq) refers to it
+  search  INTEGER,                         -- NULL: the witness refers to it. 0, 1: waits, or is looked for, in a search
+  body                                     -- as a payload; NULL: referred to, but nobody has brought it
 );
+CREATE INDEX code_search ON code (search, witness) WHERE search IS NOT NULL;
 
 CREATE TABLE event (
   job     INTEGER NOT NULL,

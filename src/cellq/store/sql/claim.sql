@@ -1,5 +1,6 @@
 -- name: lines
-SELECT line.id, line.lane
+SELECT line.id, line.lane, (SELECT min(due) FROM job WHERE state = 1 AND job.line = line.id),
+       EXISTS (SELECT 1 FROM job WHERE state = 0 AND job.line = line.id)
   FROM line JOIN queue ON queue.id = line.queue
  WHERE queue.name IN (SELECT value FROM json_each(?)) AND line.runtime IN (?, '') AND NOT queue.paused
 

@@ -9,9 +9,3 @@ INSERT INTO job (id, state, line, priority, due, created, retries, timeout, back
                  kind, task, name, key, code, origin, ctx, payload)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO NOTHING
-
--- name: has_code
-SELECT 1 FROM code WHERE digest = ?
-
--- name: add_code
-INSERT INTO code (digest, body) VALUES (?, ?)

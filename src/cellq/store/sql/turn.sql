@@ -1,11 +1,11 @@
 -- name: serial
-SELECT ended FROM serial
+SELECT jobs FROM tally WHERE line = 0
 
 -- name: set_serial
-UPDATE serial SET ended = ?
+UPDATE tally SET jobs = ? WHERE line = 0
 
 -- name: tally
-INSERT INTO tally (of, state, jobs) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs
+INSERT INTO tally (line, state, jobs) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs
 
 -- name: queue
 SELECT id FROM queue WHERE name = ?
