@@ -98,7 +98,7 @@ def chrome() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_notebook(lab: Lab, chrome: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Notebook]]:
+def open_notebook(chrome: Browser, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Callable[..., Notebook]]:
     """Opens notebooks made of cells or copied, each in a folder of its own; their kernels end with the test."""
     contexts = []
 

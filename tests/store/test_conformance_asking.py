@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from making import CODE, Clock, claim, completed, failed, in_state, message, row, start, worker
+from making import CODE, Clock, claim, completed, failed, in_state, message, released, row, start, worker
 
 from cellq.message import Action, Changed, Event, Filter, Keep, Part, Pushed, QueueSettings, State, WorkerInfo
 from cellq.store.contract import LOG_CAP, Store
@@ -172,6 +172,30 @@ async def test_the_log_goes_on_behind_its_old_end_after_a_retry(store: Store) ->
     (again,) = await claim(store, worker())
     await store.report([Event(again.lease, "stream", "new")])
     assert [heard.data for heard in (await store.tail(lease.id, seen)).events] == ["new"]
+
+
+async def test_retry_gives_back_all_attempts_refunded_ones_too(store: Store) -> None:
+    (lease,) = await start(store, retries=1)
+    await store.finish([released(lease)])
+    (again,) = await claim(store, worker())
+    await store.finish([failed(again.lease)])
+    await store.change([lease.id], Action.RETRY)
+    assert (await row(store, lease.id)).attempt == 0
+    (third,) = await claim(store, worker())
+    assert (third.attempt, third.refunds) == (1, 2)
+
+
+async def test_after_a_retry_the_log_has_room_again(store: Store) -> None:
+    (lease,) = await start(store)
+    await store.report([Event(lease, "stream", "x" * LOG_CAP), Event(lease, "stream", "over")])
+    assert (await store.tail(lease.id)).dropped == 4
+    await store.finish([failed(lease)])
+    await store.change([lease.id], Action.RETRY)
+    assert (await store.tail(lease.id)).dropped == 0
+    (again,) = await claim(store, worker())
+    await store.report([Event(again.lease, "stream", "new")])
+    log = await store.tail(lease.id)
+    assert ([heard.data for heard in log.events], log.dropped) == (["new"], 0)
 
 
 async def test_retry_is_refused_while_another_job_holds_the_key(store: Store) -> None:

@@ -86,6 +86,16 @@ async def test_a_delayed_job_waits_until_it_is_due(store: Store, clock: Clock) -
     assert ([one.lease.id for one in got.claims], got.next_due) == ([later.id], None)
 
 
+async def test_once_due_a_job_stays_due_when_the_clock_is_set_back(store: Store, clock: Clock) -> None:
+    first, second = message(delay=10), message(delay=10)
+    await store.push([first, second], {})
+    clock.step(10)
+    assert [one.lease.id for one in await claim(store, A, 1)] == [first.id]
+    clock.step(-5)
+    assert (await row(store, second.id)).due is None
+    assert [one.lease.id for one in await claim(store, A)] == [second.id]
+
+
 async def test_a_due_job_takes_the_place_of_its_priority(store: Store, clock: Clock) -> None:
     ready, urgent = message(), message(priority=1, delay=5)
     await store.push([ready, urgent], {})
@@ -380,3 +390,25 @@ async def test_a_job_asked_to_stop_is_not_run_again(store: Store, ending: Ending
     assert await store.finish([Outcome(lease=lease, ending=ending)]) == [True]
     found = await row(store, lease.id)
     assert (found.state, found.cancelling) == (state, False)
+
+
+async def test_a_retry_spends_its_attempt_also_after_a_refund(store: Store) -> None:
+    (lease,) = await start(store, who=A, retries=3)
+    await store.finish([released(lease)])
+    (again,) = await claim(store, A)
+    assert await store.finish([failed(again.lease, Ending.RETRY)]) == [True]
+    assert (await row(store, lease.id)).attempt == 1
+    (third,) = await claim(store, A)
+    assert (third.attempt, third.refunds) == (2, 1)
+
+
+async def test_after_a_cancel_request_a_later_run_is_not_asked_to_stop(store: Store) -> None:
+    (lease,) = await start(store, who=A, retries=5)
+    await store.change([lease.id], Action.CANCEL)
+    assert await store.finish([failed(lease, Ending.RETRY, 5)]) == [True]
+    found = await row(store, lease.id)
+    assert (found.state, found.due, found.cancelling) == (State.CANCELLED, None, False)
+    assert await claim(store, A) == []
+    await store.change([lease.id], Action.RETRY)
+    (again,) = await claim(store, A)
+    assert await store.beat(A, [again.lease]) == ([], [])

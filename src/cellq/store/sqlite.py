@@ -103,6 +103,7 @@ class SQLiteStore:
             committed=self._bell.heard,
         )
         self._here = threading.local()
+        self._idle = True  # the last claim gave nothing
         self._crowded = False  # somebody has pushed in this round of the event loop
         self._hanging = 0  # mask of the topics our bell is registered for
         self._hanging_lock = asyncio.Lock()
@@ -192,13 +193,16 @@ class SQLiteStore:
     # ------------------------------------------------------------------------------------------ working
 
     async def claim(self, worker: bytes, queues: Sequence[str], room: Mapping[Lane, int], runtime: str) -> Claims:
-        """See `Store.claim`. Looks first: a write keeps others out and wakes the disk, and often there is nothing."""
+        """See `Store.claim`. Who last got nothing looks first: a write keeps others out, and often there is nothing."""
         what = (self._processes, worker, tuple(queues), room, runtime)
-        now = self._clock()
-        looked = self._connection.read_at_once(lambda sql: leases.idle(sql, now, *what))
-        if looked is not None and looked.result is not None:
-            return looked.result
-        return await self._connection.write(lambda turn: leases.claim(turn, self._folder, *what), small=True)
+        if self._idle:
+            now = self._clock()
+            looked = self._connection.read_at_once(lambda sql: leases.idle(sql, now, *what))
+            if looked is not None and looked.result is not None:
+                return looked.result
+        got = await self._connection.write(lambda turn: leases.claim(turn, self._folder, *what), small=True)
+        self._idle = not got.claims
+        return got
 
     async def beat(self, worker: WorkerInfo, leases_: Sequence[Lease]) -> Beat:
         """See `Store.beat`."""

@@ -184,7 +184,9 @@ class Slot:
         """Place claims: at most `room()`; one that must be `alone` only by itself, when the slot is idle."""
         child = self._child
         assert child is not None
-        self._occupied = self.lane is Lane.SYNC and alone(claims[0])
+        if self.lane is Lane.SYNC and alone(claims[0]):
+            self._occupied = True
+            self._window = 1  # more of the kind may follow, and none of them waits behind another
         now = self._last_done = time.monotonic()
         tickets = [self._ticket(claim, now) for claim in claims]
         if child.used and any(fresh(claim) for claim in claims):
@@ -300,14 +302,15 @@ class Slot:
 
     def _on_done(self, entries: list[Done]) -> None:
         spent = 0.0
-        single_use = False
+        single = single_use = False
         for done in entries:
             placed = self._take_out(done.number)
             spent += done.seconds
+            single = alone(placed.claim)
             single_use = single_use or fresh(placed.claim)
             self._watcher.ended(Ended(placed, done))
         self._last_done = time.monotonic()
-        if self.lane is Lane.SYNC:
+        if self.lane is Lane.SYNC and not single:
             fit = int(WINDOW_SECONDS / max(spent / len(entries), 1e-6))
             self._window = max(1, min(fit, self._window * 2, WINDOW_MOST))
         if not self.placed and (single_use or self._worn()):
