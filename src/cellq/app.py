@@ -41,7 +41,7 @@ class Worker:
         drain: time that running jobs are given at shutdown; what has not ended then goes back to the queue.
         idle_exit: stop after having had nothing to do for so long; None: never.
         max_jobs, max_memory: replace a slot's process after so many jobs, or when it holds more; None: never.
-        preload: modules that every slot has imported before its first job.
+        preload: modules to import ahead of need: slots have them soon after the worker has started.
 
     Raises:
         TypeError, ValueError: an argument makes no sense.

@@ -33,6 +33,7 @@ class Frame(IntEnum):
     # zygote → worker
     BORN = 2  # (token, pid)
     DIED = 3  # (pid, wait status, peak memory in bytes)
+    WARM = 4  # everything to be preloaded is loaded: children born from now on have it
     # worker → slot
     CODE = 10  # (digest, sealed function or None when the store has lost it)
     RUN = 11  # [ticket, ...]

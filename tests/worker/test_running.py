@@ -252,3 +252,13 @@ def test_a_full_queue_is_drained_without_a_ring(queue, monkeypatch) -> None:
     jobs = queue.map(abs, range(3000))
     with cellq.Worker(queue, slots=2, concurrency=100):
         assert jobs.wait(timeout=60)
+
+
+def test_preloaded_modules_are_there_before_a_job_asks(queue, until) -> None:
+    def loaded():
+        import sys
+
+        return "colorsys" in sys.modules
+
+    with cellq.Worker(queue, slots=1, preload=["no_such_module", "colorsys"]):
+        until(lambda: queue.options(isolated=True).enqueue(loaded).result(timeout=30), "a new slot has it")

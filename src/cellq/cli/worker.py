@@ -22,7 +22,7 @@ from cellq.cli.place import url_option
 @click.option("--idle-exit", type=float, help="End after so many seconds without a job.")
 @click.option("--max-jobs", type=int, help="Replace a slot's process after so many jobs.")
 @click.option("--max-memory", type=int, help="Replace a slot's process that holds more bytes after a job.")
-@click.option("--preload", multiple=True, help="A module that every slot has imported before its first job.")
+@click.option("--preload", multiple=True, help="A module to import ahead of need, so that jobs find it loaded.")
 @click.option(
     "--log-level", default="INFO", show_default=True, type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"])
 )

@@ -191,6 +191,9 @@ class AsyncJob(Facts, Generic[R]):
         async for event in self.events():
             if event.kind == "stream":
                 pieces.setdefault(event.attempt, []).append(json.loads(event.data)["text"])
+        dropped = await self._ask(self._record.dropped())
+        if dropped:
+            pieces.setdefault(max(pieces, default=0), []).append(f"\n… {dropped} bytes more went over the log's cap\n")
         # Not `self.attempt`: starts that do not count (the worker was stopped, the job was retried) have numbers too.
         return "".join(pieces[max(pieces)]) if pieces else ""
 

@@ -239,6 +239,10 @@ class Record:
             # The first wait gives a cursor at once; the log is read again behind it.
             cursor = await store.wait(Topic.NEWS, cursor, _LISTEN if cursor else 0)
 
+    async def dropped(self) -> int:
+        """How many bytes the job said beyond the log's cap."""
+        return (await (await self.connection.ready()).tail(self.id, 2**62, 1)).dropped
+
     async def glance(self, after: int, cursor: int, tick: float) -> tuple[Row, list[Heard], int, int]:
         """Wait until something may have changed, at most `tick` seconds: the row, new events, next place, cursor."""
         store = await self.connection.ready()

@@ -7,6 +7,7 @@ run wherever people start them: there the cell only says that none is running, a
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from cellq.worker import launch
 
 _STARTING = 20.0
 """Seconds in which a worker that was launched counts as being there, though it has not said so yet."""
+
+_HEAVY = ("numpy", "pandas", "matplotlib.pyplot", "scipy", "sklearn", "seaborn", "polars", "sympy", "xarray")
 
 _LOOK = 3.0
 """Seconds between two looks at whether a waiting job has a worker."""
@@ -86,7 +89,7 @@ class Workforce:
         if not queue.url.startswith("sqlite:"):
             raise WorkerUnavailable(self._advice(queue, ()))
         idle = float(os.environ.get("CELLQ_IDLE_EXIT", launch.IDLE_EXIT))
-        worker = launch.launch(queue.url, queues=(queue.name,), slots=count or slots(), idle_exit=idle)
+        worker = launch.launch(queue.url, queues=(queue.name,), slots=count or slots(), idle_exit=idle, preload=heavy())
         self._starts[queue.url, queue.name] = _Start(time.monotonic(), worker)
         return worker
 
@@ -103,6 +106,11 @@ class Workforce:
             return f"no worker is running; jobs in memory need one in this program: cellq.Worker({queue!r}).start()"
         name = "" if queue.name == "default" else f" -q {queue.name}"
         return f"no worker is running; start one with: cellq worker --url {queue.url}{name}"
+
+
+def heavy() -> list[str]:
+    """Modules of this notebook that take long to import; a worker started from here imports them ahead of need."""
+    return [name for name in _HEAVY if name in sys.modules]
 
 
 def slots() -> int:

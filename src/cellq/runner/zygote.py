@@ -7,6 +7,9 @@ worker starts one process, this one, which imports what every slot needs and the
             ◀──────────────── BORN (token, pid) ───── zygote
             ◀─────── DIED (pid, status, memory) ───── zygote  ◀─ SIGCHLD
 
+What users want preloaded it imports when it has nothing else to do, module by module, and says when that is done: a
+worker is ready at once, and a little later its new slots have numpy before a job asks for it.
+
 It stays clean: one thread, no event loop, no connection, nothing computed. A process that has more than that must not
 be forked. When its socket closes, the worker is gone: it kills every child with its whole process group, and ends.
 """
@@ -24,8 +27,10 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 import types
+from collections.abc import Sequence
 from typing import NoReturn
 
 from cellq import settings
@@ -34,6 +39,8 @@ from cellq.message import Lane
 from cellq.runner import bars, coroutines, main, shell
 
 _PR_SET_PDEATHSIG = 1
+_QUIET = 0.2  # seconds without a request before the next module is preloaded
+_PATIENCE = 2.0  # seconds after which that is done between requests
 
 
 class Zygote:
@@ -43,12 +50,17 @@ class Zygote:
         control: the socket to the worker.
         secret: signs and verifies payloads in the slots.
         spill_dir: where slots put large results.
+        preload: names of modules to import when there is time.
     """
 
-    def __init__(self, control: socket.socket, secret: bytes, spill_dir: str | None) -> None:
+    def __init__(
+        self, control: socket.socket, secret: bytes, spill_dir: str | None, preload: Sequence[str] = ()
+    ) -> None:
         self._control = control
         self._secret = secret
         self._spill_dir = spill_dir
+        self._preload = list(preload)
+        self._warm_by = time.monotonic() + _PATIENCE
         self._children: set[int] = set()
 
     def serve(self) -> None:
@@ -63,13 +75,26 @@ class Zygote:
         waiting.register(bell_read, select.POLLIN)
         decoder = Decoder()
         while True:
-            for descriptor, _ in waiting.poll():
+            ready = waiting.poll(_QUIET * 1000 if self._preload else None)
+            if self._preload and (not ready or time.monotonic() > self._warm_by):
+                self._warm_up()
+            for descriptor, _ in ready:
                 if descriptor == bell_read:
                     with contextlib.suppress(BlockingIOError):
                         os.read(bell_read, 4096)
                     self._reap()
                 elif not self._requests(decoder, (bell_read, bell_write)):
                     self._end()
+
+    def _warm_up(self) -> None:
+        name = self._preload.pop(0)
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            print(f"cannot preload {name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        if not self._preload:
+            _settle_down()
+            self._tell(Frame.WARM, None)
 
     def _requests(self, decoder: Decoder, private: tuple[int, int]) -> bool:
         try:
@@ -166,12 +191,15 @@ def run(descriptor: int, config: str) -> None:
     sys.modules["__main__"] = types.ModuleType("__main__")  # jobs get a clean one, not this file
     bars.install()
     shell.prepare()
-    for name in options["preload"]:
-        importlib.import_module(name)
     secret = settings.secret()
+    _settle_down()
+    Zygote(socket.socket(fileno=descriptor), secret, options["spill_dir"], options["preload"]).serve()
+
+
+def _settle_down() -> None:
+    """Keep the shared pages shared: the collector of a child does not write into what is frozen here."""
     gc.collect()
-    gc.freeze()  # keeps the shared pages shared: the collector of a child does not write into these objects
-    Zygote(socket.socket(fileno=descriptor), secret, options["spill_dir"]).serve()
+    gc.freeze()
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class Doorbell:
 
 
 class ThreadBell:
-    """The bell of one thread that blocks while it waits. It counts what it hears; there is one counter for all topics."""
+    """The bell of one thread that blocks while it waits. It counts what it hears, all topics together."""
 
     def __init__(self) -> None:
         self.secret = secrets.token_bytes(16)

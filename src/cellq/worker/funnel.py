@@ -1,9 +1,10 @@
 """Gathers what slots report into few store calls.
 
-While one call is on its way to the store the next batch gathers. Single outcomes are written at once; when several came
-together more are likely to follow, and the next write waits a few milliseconds for them, because each transaction
-stands in the way of those who push. Events of a job are written before its outcome, because a store refuses events of an ended job.
-A store that cannot be reached loses nothing: what was not written is kept and tried again.
+While one call is on its way to the store the next batch gathers. Single outcomes are written at once; when several
+came together more are likely to follow, and the next write waits a few milliseconds for them, because each
+transaction stands in the way of those who push. Events of a job are written before its outcome, because a store
+refuses events of an ended job. A store that cannot be reached loses nothing: what was not written is kept and tried
+again.
 """
 
 from __future__ import annotations

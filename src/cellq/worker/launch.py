@@ -62,6 +62,7 @@ def launch(
     queues: Sequence[str] = ("default",),
     slots: int = 2,
     idle_exit: float = IDLE_EXIT,
+    preload: Sequence[str] = (),
 ) -> Launched:
     """Start a worker that outlives this process.
 
@@ -70,6 +71,7 @@ def launch(
         queues: names of the queues it serves.
         slots: how many calls and cells it runs at a time.
         idle_exit: seconds without a job after which it ends.
+        preload: modules to import ahead of need.
 
     Raises:
         WorkerUnavailable: it cannot be started.
@@ -83,6 +85,8 @@ def launch(
     command = [sys.executable, "-P", "-m", "cellq", "worker", "--url", url]
     for queue in queues:
         command += ["-q", queue]
+    for module in preload:
+        command += ["--preload", module]
     command += ["-n", str(slots), "--idle-exit", str(idle_exit)]
     with log.open("wb") as output:
         try:

@@ -133,10 +133,12 @@ class Nursery:
 
     Args:
         spill_dir: where slots put large results, None for nowhere.
-        preload: modules every slot has imported before its first job.
+        preload: modules to import ahead of need.
+        on_warm: called when that is done, so that whoever has an unused child can change it for a new one.
     """
 
-    def __init__(self, spill_dir: Path | None, preload: Sequence[str] = ()) -> None:
+    def __init__(self, spill_dir: Path | None, preload: Sequence[str], on_warm: Callable[[], None]) -> None:
+        self._on_warm = on_warm
         self._config = json.dumps({"spill_dir": str(spill_dir) if spill_dir else None, "preload": list(preload)})
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -220,8 +222,17 @@ class Nursery:
                     if child is not None:
                         child.peak_memory = peak
                         self._bury(child, _how(status))
+                case Frame.WARM, None:
+                    self._renew_spare()
+                    self._on_warm()
                 case _:
                     pass
+
+    def _renew_spare(self) -> None:
+        old, self._spare = self._spare, None
+        if old is not None:
+            old.add_done_callback(lambda task: None if task.cancelled() or task.exception() else task.result().kill())
+            self._spare = asyncio.create_task(self._birth(Lane.SYNC))
 
     def _bury(self, child: Child, how: str) -> None:
         task = asyncio.create_task(child.died(how))

@@ -229,6 +229,11 @@ class Slot:
                 return True
         return False
 
+    def renew(self) -> None:
+        """Change the child for a new one if nobody has used it."""
+        if self.lane is Lane.SYNC and self.idle and self._child is not None and not self._child.used:
+            self._replace()
+
     def recall(self, *, force: bool = False) -> None:
         """Call back what is not started, if one job has been running for long (or in any case)."""
         if self._child is None or not self.placed or self.lane is not Lane.SYNC:

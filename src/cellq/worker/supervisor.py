@@ -77,7 +77,7 @@ class Settings:
         drain: time that running jobs are given at shutdown.
         idle_exit: stop after having had nothing to do for so long; None: never.
         max_jobs, max_memory: when a slot's process is replaced by a new one; None: never.
-        preload: modules every slot has imported before its first job.
+        preload: modules to import ahead of need: slots have them soon after the worker has started.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -117,7 +117,7 @@ class Supervisor(Watcher):
         self.started = asyncio.Event()
         self._store = store
         self._settings = settings
-        self._nursery = Nursery(store.spill_dir, settings.preload)
+        self._nursery = Nursery(store.spill_dir, settings.preload, self._on_warm)
         self._slots: list[Slot] = []
         self._backlog: list[tuple[float, Claim]] = []
         self._code: OrderedDict[bytes, Blob | None] = OrderedDict()
@@ -436,6 +436,10 @@ class Supervisor(Watcher):
 
     def _release(self, claim: Claim) -> None:
         self._funnel.outcome(Outcome(lease=claim.lease, ending=Ending.RELEASED))
+
+    def _on_warm(self) -> None:
+        for slot in self._slots:
+            slot.renew()
 
     # ---------------------------------------------------------------------------------- stopping
 
