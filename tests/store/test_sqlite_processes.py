@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import check_counts, message, worker
+from making import Clock, check_counts, in_state, message, worker
 
-from cellq.message import Filter, Lane, State, Topic, WorkerInfo
+from cellq.errors import StoreUnavailable
+from cellq.message import Claims, Filter, Lane, QueueSettings, State, Topic, WorkerInfo
 from cellq.store.sqlite import SQLiteStore
 
+ME = worker("me")
 CHILD = str(Path(__file__).parent / "store_child.py")
 
 
@@ -195,4 +197,42 @@ async def test_sixteen_processes_share_one_database(tmp_path: Path, children: li
     await store.open()
     assert (await store.find(Filter(states=(State.PENDING, State.RUNNING, State.FAILED)))).rows == []
     await check_counts(store)
+    await store.close()
+
+
+async def test_a_claim_of_nothing_waits_for_no_writer(tmp_path: Path) -> None:
+    clock = Clock()
+    one, other = [SQLiteStore(tmp_path / "jobs.db", clock=clock, patience=0.01) for _ in range(2)]
+    await one.open()
+    await other.open()
+    await one.beat(ME, [])
+    await one.tune("paused", QueueSettings(paused=True))
+    await one.push([message(queue="paused"), message(delay=10), message(runtime="3.12")], {})
+
+    async def claims() -> Claims:
+        return await one.claim(ME.id, ["default", "paused"], {Lane.SYNC: 1}, "3.11")
+
+    due = clock.now + 10
+    await other._connection.read(lambda sql: sql.execute("BEGIN IMMEDIATE"))
+    assert await claims() == ([], due)
+    clock.step(10)
+    with pytest.raises(StoreUnavailable):  # there is something now
+        await claims()
+    await other._connection.read(lambda sql: sql.execute("ROLLBACK"))
+    assert len((await claims()).claims) == 1
+    assert await claims() == ([], None)
+    await one.close()
+    await other.close()
+
+
+async def test_a_claim_of_nothing_notices_the_dead(tmp_path: Path) -> None:
+    clock = Clock()
+    store = SQLiteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    await in_state(store, State.RUNNING, who=worker("dead"), retries=1)
+    clock.step(worker().lease + 1)
+    assert store._idle is False
+    await store.beat(ME, [])
+    store._idle = True
+    assert len((await store.claim(ME.id, ["default"], {Lane.SYNC: 1}, "3.11")).claims) == 1
     await store.close()

@@ -140,45 +140,28 @@ def claim(
         return Claims([], next_due)
     started = sql.execute(_CLAIM.start, (worker, turn.now, json.dumps(chosen))).fetchall()
     started.sort()  # by priority, then seq, which no two have in common
+    claims = []
+    for _, _, line, job_id, attempt, task, kind, code, payload, timeout, *rest in started:
+        retries, backoff, isolated, origin, ctx, refunds = rest
+        claims.append(
+            Claim(
+                lease=Lease(job_id, attempt),
+                queue=turn.line(line).queue,
+                task=task,
+                kind=_KINDS[kind],
+                code=code,
+                payload=folder.blob(payload) or b"",
+                timeout=timeout,
+                retries=retries,
+                backoff=backoff,
+                isolated=bool(isolated),
+                origin=origin,
+                ctx=ctx,
+                refunds=refunds,
+            )
+        )
     turn.ring(Topic.NEWS)
-    return Claims([_claimed(turn, folder, *row) for row in started], next_due)
-
-
-def _claimed(
-    turn: Turn,
-    folder: SpillFolder,
-    _priority: int,
-    _seq: int,
-    line: int,
-    job_id: bytes,
-    attempt: int,
-    task: str,
-    kind: str,
-    code: bytes,
-    payload: bytes | str,
-    timeout: float | None,
-    retries: int,
-    backoff: float,
-    isolated: int,
-    origin: str,
-    ctx: str,
-    refunds: int,
-) -> Claim:
-    return Claim(
-        lease=Lease(job_id, attempt),
-        queue=turn.line(line).queue,
-        task=task,
-        kind=_KINDS[kind],
-        code=code,
-        payload=folder.blob(payload) or b"",
-        timeout=timeout,
-        retries=retries,
-        backoff=backoff,
-        isolated=bool(isolated),
-        origin=origin,
-        ctx=ctx,
-        refunds=refunds,
-    )
+    return Claims(claims, next_due)
 
 
 def beat(turn: Turn, worker: WorkerInfo, leases: Sequence[Lease]) -> Beat:

@@ -66,27 +66,29 @@ def finish(
     errors: Sequence[bytes | str | None],
 ) -> list[bool]:
     """See `Store.finish`; results and errors as rows are to hold them."""
-    return [_finish(turn, *one) for one in zip(outcomes, results, errors, strict=True)]
-
-
-def _finish(turn: Turn, outcome: Outcome, result: bytes | str | None, error: bytes | str | None) -> bool:
-    # Two statements, not one with RETURNING: that doubles the cost of an update (23 us beside 12).
-    sql, lease, ending = turn.sql, outcome.lease, outcome.ending
-    state, attempt, stop, seq, line, old_error = sql.execute(_FINISH.standing, (lease.id,)).fetchone() or _UNKNOWN
-    if state != RUNNING or attempt != lease.attempt:
-        return False
-    if ending is Ending.RELEASED and not stop:
-        sql.execute(_FINISH.release, (outcome.ctx, seq))
-        turn.ring(Topic.WORK, Topic.NEWS)
-        return True
-    if old_error is not None and old_error != error:
-        turn.discards.append(old_error)
-    failure = failure_text(outcome.failure)
-    if ending is Ending.RETRY and not stop:
-        state, due = (DELAYED, turn.now + outcome.delay) if outcome.delay > 0 else (READY, None)
-        sql.execute(_FINISH.again, (state, due, failure, outcome.ctx, error, seq))
-        turn.ring(Topic.WORK, Topic.NEWS)
-        return True
-    state = _STATES.get(ending, CANCELLED)  # to be run again, but asked to stop: cancelled
-    sql.execute(_FINISH.end, (state, turn.now, turn.end(line, state), failure, outcome.ctx, result, error, seq))
-    return True
+    # Select, then update, and that for all at once: one UPDATE … RETURNING each costs twice as much (23 us beside 12).
+    sql, now = turn.sql, turn.now
+    accepted = []
+    ends: dict[int, tuple[object, ...]] = {}
+    for outcome, result, error in zip(outcomes, results, errors, strict=True):
+        (job_id, number), ending = outcome.lease, outcome.ending
+        state, attempt, stop, seq, line, old_error = sql.execute(_FINISH.standing, (job_id,)).fetchone() or _UNKNOWN
+        accepted.append(state == RUNNING and attempt == number and seq not in ends)
+        if not accepted[-1]:
+            continue
+        if ending is Ending.RELEASED and not stop:
+            sql.execute(_FINISH.release, (outcome.ctx, seq))
+            turn.ring(Topic.WORK, Topic.NEWS)
+            continue
+        if old_error is not None and old_error != error:
+            turn.discards.append(old_error)
+        failure = failure_text(outcome.failure)
+        if ending is Ending.RETRY and not stop:
+            state, due = (DELAYED, now + outcome.delay) if outcome.delay > 0 else (READY, None)
+            sql.execute(_FINISH.again, (state, due, failure, outcome.ctx, error, seq))
+            turn.ring(Topic.WORK, Topic.NEWS)
+            continue
+        state = _STATES.get(ending, CANCELLED)  # to be run again, but asked to stop: cancelled
+        ends[seq] = (state, now, turn.end(line, state), failure, outcome.ctx, result, error, seq)
+    sql.executemany(_FINISH.end, ends.values())
+    return accepted

@@ -11,7 +11,7 @@ UPDATE code SET body = ? WHERE digest = ?
 UPDATE code SET witness = ?, search = NULL WHERE digest = ?
 
 -- name: lose_witness
-UPDATE code SET search = 0 WHERE digest = ? AND witness = ? AND search IS NULL
+UPDATE code SET search = 0 WHERE digest = ? AND witness = ?
 
 -- name: reached
 SELECT min(witness) FROM code WHERE search = 1
