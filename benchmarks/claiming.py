@@ -10,7 +10,9 @@ from pathlib import Path
 
 from figures import Line
 
-from cellq.message import Ending, Kind, Lane, Message, Options, Outcome, WorkerInfo, new_id
+from cellq.ids import new_id
+from cellq.message import Ending, Kind, Lane, Message, Outcome, WorkerInfo
+from cellq.options import Options
 from cellq.settings import RUNTIME
 from cellq.store.sqlite import SQLiteStore
 

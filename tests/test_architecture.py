@@ -11,10 +11,12 @@ import pytest
 SOURCE = pathlib.Path(__file__).parent.parent / "src" / "cellq"
 
 # Each room and the rooms below it that it may use. Whoever is not named must not be imported.
-GROUND = {"errors", "message", "settings"}
+GROUND = {"errors", "ids", "options", "message", "settings"}
 MAY_IMPORT = {
     "errors": set(),
-    "message": set(),
+    "ids": set(),
+    "options": set(),
+    "message": {"ids", "options"},
     "settings": {"errors"},
     "wire": GROUND,
     "frames": GROUND,

@@ -24,7 +24,8 @@ from cellq.errors import (
     WorkerUnavailable,
     WrongPython,
 )
-from cellq.message import Changed, Failure, Options, State
+from cellq.message import Changed, Failure, State
+from cellq.options import Options
 
 __version__ = "0.1.0"
 

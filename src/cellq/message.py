@@ -22,15 +22,14 @@ A job's life:
 from __future__ import annotations
 
 import json
-import os
-import random
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from cellq.ids import JobId
+from cellq.options import Options
 
 
 class State(StrEnum):
@@ -140,129 +139,7 @@ Blob = bytes | Spill
 """A sealed value: signed bytes, or the file that holds them."""
 
 
-# ----------------------------------------------------------------------------------------------- ids
-
-JobId = bytes
-"""16 bytes: a UUID of version 7 (RFC 9562), so ids made later sort later."""
-
-_id_lock = threading.Lock()
-_id_last = 0
-
-
-def new_id() -> JobId:
-    """A new time-ordered id; strictly ascending within this process, also within one millisecond.
-
-    Layout (RFC 9562, 5.7): 48 bits of milliseconds, version, 12 bits used as a counter, variant, 62 random bits.
-    """
-    global _id_last
-    with _id_lock:
-        tick = max((time.time_ns() // 1_000_000) << 12, _id_last + 1)
-        _id_last = tick
-    tail = int.from_bytes(os.urandom(8), "big") & (2**62 - 1)
-    number = ((tick >> 12) << 80) | (7 << 76) | ((tick & 0xFFF) << 64) | (2 << 62) | tail
-    return number.to_bytes(16, "big")
-
-
-def id_text(job_id: JobId) -> str:
-    """The id as people and programs exchange it: canonical UUID text."""
-    h = job_id.hex()
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
-
-
-def short_id(job_id: JobId) -> str:
-    """The last 8 hex digits. (The first ones are a clock reading: jobs of one hour share them.)"""
-    return job_id.hex()[-8:]
-
-
-def parse_id(text: str) -> JobId:
-    """The id behind canonical UUID text.
-
-    Raises:
-        ValueError: the text is no UUID.
-    """
-    digits = text.replace("-", "")
-    try:
-        raw = bytes.fromhex(digits)
-    except ValueError:
-        raw = b""
-    if len(raw) != 16:
-        raise ValueError(f"{text!r} is not a job id; a job id looks like {id_text(new_id())}")
-    return raw
-
-
 # ------------------------------------------------------------------------------------------- asking
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How a job is to be run. Durations are seconds.
-
-    Args:
-        queue: the line it waits in.
-        name: what people call it; the function's or cell's name when empty.
-        priority: larger runs first; equal ones run first in, first out.
-        timeout: limit for one attempt, None for no limit.
-        retries: how many times it is run again after a failure.
-        backoff: pause before the first re-run; doubles each time, with jitter, at most an hour.
-        delay: how long it waits before it may start.
-        key: at most one live (pending or running) job per key.
-        isolated: run in a fresh process that no other job has used.
-
-    Raises:
-        TypeError, ValueError: an option has the wrong type or an impossible value.
-    """
-
-    queue: str = "default"
-    name: str = ""
-    priority: int = 0
-    timeout: float | None = None
-    retries: int = 0
-    backoff: float = 1.0
-    delay: float = 0.0
-    key: str | None = None
-    isolated: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("queue", "name"):
-            if not isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} must be text, not {getattr(self, name)!r}")
-        if not self.queue:
-            raise ValueError("queue must not be empty")
-        if self.key is not None and (not isinstance(self.key, str) or not self.key):
-            raise TypeError(f"key must be non-empty text or None, not {self.key!r}")
-        for name in ("priority", "retries"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name} must be a whole number, not {value!r}")
-        if not -(2**31) <= self.priority < 2**31:
-            raise ValueError(f"priority must fit in 32 bits, not {self.priority}")
-        if not 0 <= self.retries < 2**31:
-            raise ValueError(f"retries must not be negative, not {self.retries}")
-        for name in ("delay", "backoff"):
-            _check_seconds(name, getattr(self, name))
-        if self.timeout is not None:
-            _check_seconds("timeout", self.timeout)
-            if self.timeout == 0:
-                raise ValueError("timeout must be more than 0 seconds, or None for no limit")
-        if not isinstance(self.isolated, bool):
-            raise TypeError(f"isolated must be True or False, not {self.isolated!r}")
-
-
-def _check_seconds(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not 0 <= value < float("inf"):  # also refuses NaN
-        raise ValueError(f"{name} must be 0 or more seconds, not {value!r}")
-
-
-def retry_delay(backoff: float, attempt: int, rng: random.Random) -> float:
-    """Seconds to wait before the attempt after `attempt` (1 for the first).
-
-    Exponential with "equal jitter": half of it fixed, half random, so that failures spread out but never retry at once
-    (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015). At most an hour.
-    """
-    ceiling = min(backoff * 2.0 ** min(attempt - 1, 32), 3600.0)
-    return ceiling / 2 + rng.random() * ceiling / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ from typing import Any
 
 from cellq import settings
 from cellq.client.portal import portal
-from cellq.message import Claim, Ending, Event, Failure, Kind, Lane, Outcome, Part, Topic, WorkerInfo, new_id
+from cellq.ids import new_id
+from cellq.message import Claim, Ending, Event, Failure, Kind, Lane, Outcome, Part, Topic, WorkerInfo
 from cellq.store import open_store
 from cellq.wire.exceptions import carry, describe
 from cellq.wire.sealing import Purpose, Seal

@@ -66,10 +66,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object]
     try:
         v4 = nbformat.v4
         notebook = v4.new_notebook(
-            cells=[
-                v4.new_code_cell(source)
-                for source in (CALLABLES.read_text(), ENQUEUE.format(url=url), ANSWER)
-            ]
+            cells=[v4.new_code_cell(source) for source in (CALLABLES.read_text(), ENQUEUE.format(url=url), ANSWER)]
         )
         resources = {"metadata": {"path": str(home)}}
         NotebookClient(notebook, timeout=110, kernel_name="python3", resources=resources).execute()

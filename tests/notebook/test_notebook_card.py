@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from cellq.message import Failure, Kind, Row, State, new_id
+from cellq.ids import new_id
+from cellq.message import Failure, Kind, Row, State
 from cellq.notebook.card import duration, face_of, page, style, text
 
 ROW = Row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cellq.ids import new_id
 from cellq.message import (
     Action,
     Claim,
@@ -12,13 +13,12 @@ from cellq.message import (
     Lane,
     Lease,
     Message,
-    Options,
     Outcome,
     Row,
     State,
     WorkerInfo,
-    new_id,
 )
+from cellq.options import Options
 from cellq.store.contract import Store
 
 CODE = b"c" * 32

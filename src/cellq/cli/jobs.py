@@ -12,7 +12,8 @@ import click
 from cellq.cli.place import find_job, opened, url_option
 from cellq.cli.screen import clock, duration, iso, print_json, print_table, visible
 from cellq.client.sync import Queue
-from cellq.message import Filter, Row, State, WorkerInfo, id_text, short_id
+from cellq.ids import id_text, short_id
+from cellq.message import Filter, Row, State, WorkerInfo
 
 _PAGE = 500
 

@@ -12,7 +12,8 @@ import click
 from cellq.cli.place import opened, url_option
 from cellq.cli.screen import duration, iso, number, print_json, print_table, visible
 from cellq.errors import WorkerUnavailable
-from cellq.message import WorkerInfo, id_text
+from cellq.ids import id_text
+from cellq.message import WorkerInfo
 from cellq.worker import launch
 
 _PATIENCE = 30.0  # seconds until a launched worker must have shown up

@@ -24,7 +24,8 @@ from cellq.client.portal import portal
 from cellq.client.reader import Reader, read
 from cellq.client.watcher import Watcher
 from cellq.errors import StoreUnavailable
-from cellq.message import Action, Blob, JobId, Message, Part, Pushed, Row, id_text
+from cellq.ids import JobId, id_text
+from cellq.message import Action, Blob, Message, Part, Pushed, Row
 from cellq.store import open_store
 from cellq.store.contract import Here, Store
 from cellq.wire.sealing import Seal

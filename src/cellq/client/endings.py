@@ -9,7 +9,8 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 
 from cellq.client.record import Record, by_connection, fetch
 from cellq.errors import CellqError
-from cellq.message import JobId, Row
+from cellq.ids import JobId
+from cellq.message import Row
 
 _CHUNK = 500  # records given at once, when their results are read as well
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cellq.client.record import Record
-from cellq.message import Failure, Row, State, id_text, short_id
+from cellq.ids import id_text, short_id
+from cellq.message import Failure, Row, State
 
 
 def _moment(seconds: float | None) -> datetime | None:

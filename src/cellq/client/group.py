@@ -16,7 +16,8 @@ from cellq.client.job import AsyncJob
 from cellq.client.portal import Ask, awaiting, portal
 from cellq.client.record import Record, by_connection, change, fetch, survey
 from cellq.errors import CellqError, NotReady
-from cellq.message import Action, Changed, JobId, State
+from cellq.ids import JobId
+from cellq.message import Action, Changed, State
 
 R = TypeVar("R")
 

@@ -15,7 +15,8 @@ from cellq.client.facts import Facts
 from cellq.client.portal import Ask, awaiting, blocking
 from cellq.client.record import NOTHING, Record, change
 from cellq.errors import CellqError, NotReady
-from cellq.message import Action, Changed, Heard, Row, parse_id
+from cellq.ids import parse_id
+from cellq.message import Action, Changed, Heard, Row
 
 R = TypeVar("R")
 

@@ -22,25 +22,22 @@ from cellq.client.job import AsyncJob
 from cellq.client.portal import Ask, awaiting, blocking
 from cellq.client.record import Record, enqueued
 from cellq.errors import Expired
+from cellq.ids import JobId, id_text, new_id, parse_id
 from cellq.message import (
     Action,
     Blob,
     Changed,
     Filter,
-    JobId,
     Keep,
     Kind,
     Message,
-    Options,
     Pushed,
     QueueSettings,
     Row,
     State,
     WorkerInfo,
-    id_text,
-    new_id,
-    parse_id,
 )
+from cellq.options import Options
 from cellq.store.contract import Store
 from cellq.wire.pickling import Label
 from cellq.wire.sealing import Purpose
@@ -52,7 +49,7 @@ _PAGE = 500
 
 
 class OptionChanges(TypedDict, total=False):
-    """The options of a job; their meaning is told by `message.Options`."""
+    """The options of a job; their meaning is told by `options.Options`."""
 
     queue: str
     name: str
@@ -117,7 +114,7 @@ class AsyncQueue:
 
         Args:
             changes: `priority`, `timeout`, `retries`, `backoff`, `delay`, `key`, `name`, `queue`, `isolated`, as
-                told by `message.Options`. Durations are seconds.
+                told by `options.Options`. Durations are seconds.
 
         Raises:
             TypeError: there is no such option, or its value has the wrong type.

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from cellq.message import JobId, Part, Row
+from cellq.ids import JobId
+from cellq.message import Part, Row
 from cellq.store.contract import Store
 
 BLOBS = (Part.RESULT, Part.ERROR)

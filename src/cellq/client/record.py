@@ -20,7 +20,8 @@ from cellq.client.connection import Connection
 from cellq.client.reader import BLOBS
 from cellq.client.watcher import until_ended
 from cellq.errors import Expired, NotReady
-from cellq.message import Action, Changed, Heard, JobId, Kind, Row, State, Topic, id_text, short_id
+from cellq.ids import JobId, id_text, short_id
+from cellq.message import Action, Changed, Heard, Kind, Row, State, Topic
 from cellq.store.contract import Here
 
 NOTHING: Final[Any] = object()  # None is a result

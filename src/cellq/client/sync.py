@@ -20,7 +20,8 @@ from cellq.client.portal import awaiting, blocking, settle
 from cellq.client.queue import AsyncQueue, OptionChanges
 from cellq.client.record import Record
 from cellq.errors import CellqError
-from cellq.message import Changed, Heard, Kind, Options, Row, State, WorkerInfo
+from cellq.message import Changed, Heard, Kind, Row, State, WorkerInfo
+from cellq.options import Options
 from cellq.store.contract import Store
 
 P = ParamSpec("P")
@@ -356,7 +357,7 @@ class Queue:
 
         Args:
             changes: `priority`, `timeout`, `retries`, `backoff`, `delay`, `key`, `name`, `queue`, `isolated`, as
-                told by `message.Options`. Durations are seconds.
+                told by `options.Options`. Durations are seconds.
 
         Raises:
             TypeError: there is no such option, or its value has the wrong type.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cellq.errors import CellqError, Expired, JobCancelled, JobFailed, JobLost, JobTimeout, Untrusted
-from cellq.message import Failure, Row, State, id_text, short_id
+from cellq.ids import id_text, short_id
+from cellq.message import Failure, Row, State
 from cellq.wire.exceptions import rebuild
 from cellq.wire.sealing import Purpose, Seal
 

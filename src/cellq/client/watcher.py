@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cellq.client.reader import BLOBS, read
 from cellq.errors import CellqError, Expired, StoreUnavailable
-from cellq.message import Filter, JobId, Row, Topic, id_text
+from cellq.ids import JobId, id_text
+from cellq.message import Filter, Row, Topic
 from cellq.store.contract import Store
 
 Tell = Callable[[JobId, Row | CellqError], None]

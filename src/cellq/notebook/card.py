@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cellq.message import Row, State, id_text, short_id
+from cellq.ids import id_text, short_id
+from cellq.message import Row, State
 
 MARKS = {
     State.PENDING: "○",

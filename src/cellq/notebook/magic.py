@@ -13,11 +13,12 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from cellq.client.sync import Job, Queue
 from cellq.errors import CellqError, WorkerUnavailable
-from cellq.message import Changed, Options
+from cellq.message import Changed
 from cellq.notebook import tables
 from cellq.notebook.session import Session
 from cellq.notebook.transcript import TEXT_CAP
 from cellq.notebook.trouble import plainly
+from cellq.options import Options
 from cellq.worker import launch
 
 _START = 20.0

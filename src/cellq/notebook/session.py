@@ -15,13 +15,14 @@ from cellq import settings
 from cellq.cell.parcel import pack
 from cellq.client.portal import portal
 from cellq.client.sync import Job, Queue
-from cellq.message import Options, State
+from cellq.message import State
 from cellq.notebook.inline import Inline
 from cellq.notebook.returning import CellJob, Doorstep, Homecoming
 from cellq.notebook.route import Route, route_of
 from cellq.notebook.trouble import in_cell, raise_again, shown_as
 from cellq.notebook.widgets import view_of
 from cellq.notebook.workforce import Workforce
+from cellq.options import Options
 
 
 class Session:

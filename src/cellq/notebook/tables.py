@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cellq.message import Row, WorkerInfo, short_id
+from cellq.ids import short_id
+from cellq.message import Row, WorkerInfo
 from cellq.notebook.card import MARKS, duration, face_of
 
 _STYLE = "text-align:left"

@@ -17,7 +17,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from cellq.message import Lease, id_text
+from cellq.ids import id_text
+from cellq.message import Lease
 
 T = TypeVar("T")
 

@@ -18,7 +18,8 @@ from types import FrameType
 
 from cellq.errors import CellqError
 from cellq.frames import BadFrame, Decoder, Done, Frame, Ticket, blob
-from cellq.message import Lease, id_text
+from cellq.ids import id_text
+from cellq.message import Lease
 from cellq.runner import context, shell
 from cellq.runner.calls import Calls
 from cellq.runner.capture import Capture

@@ -37,7 +37,8 @@ import psutil
 from cellq.cell.parcel import Parcel
 from cellq.errors import CellqError
 from cellq.frames import MARKER, Decoder, Done, Frame, Ticket, blob, pack, receive
-from cellq.message import Kind, Lease, id_text
+from cellq.ids import id_text
+from cellq.message import Kind, Lease
 from cellq.runner import cell, context, shell
 from cellq.runner.calls import Calls
 from cellq.runner.capture import Capture, Said

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from cellq.message import Action, Changed, JobId, Message, Pushed, Topic, lane_of
+from cellq.ids import JobId
+from cellq.message import Action, Changed, Message, Pushed, Topic, lane_of
 from cellq.store import codebook
 from cellq.store.statements import statements
 from cellq.store.turn import CANCELLED, DELAYED, READY, RUNNING, Turn

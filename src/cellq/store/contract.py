@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from cellq.ids import JobId
 from cellq.message import (
     Action,
     Beat,
@@ -29,7 +30,6 @@ from cellq.message import (
     Counts,
     Event,
     Filter,
-    JobId,
     Keep,
     Lane,
     Lease,

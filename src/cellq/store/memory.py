@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from cellq.ids import JobId
 from cellq.message import (
     ENDED,
     Action,
@@ -26,7 +27,6 @@ from cellq.message import (
     Event,
     Filter,
     Heard,
-    JobId,
     Keep,
     Lane,
     Lease,

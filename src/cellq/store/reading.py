@@ -7,22 +7,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cellq.message import (
-    ENDED,
-    Blob,
-    Counts,
-    Failure,
-    Filter,
-    Heard,
-    JobId,
-    Kind,
-    Page,
-    Part,
-    QueueCount,
-    Row,
-    State,
-    Tail,
-)
+from cellq.ids import JobId
+from cellq.message import ENDED, Blob, Counts, Failure, Filter, Heard, Kind, Page, Part, QueueCount, Row, State, Tail
 from cellq.store.leases import alive
 from cellq.store.spill import SpillFolder
 from cellq.store.turn import CODES, DELAYED, READY, RUNNING, STATES, Lines

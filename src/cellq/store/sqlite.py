@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from cellq.errors import StoreUnavailable
+from cellq.ids import JobId
 from cellq.message import (
     Action,
     Beat,
@@ -28,7 +29,6 @@ from cellq.message import (
     Counts,
     Event,
     Filter,
-    JobId,
     Keep,
     Lane,
     Lease,

@@ -15,7 +15,8 @@ import random
 from collections.abc import Callable
 
 from cellq.errors import StoreUnavailable
-from cellq.message import Event, Lease, Outcome, short_id
+from cellq.ids import short_id
+from cellq.message import Event, Lease, Outcome
 from cellq.store.contract import Store
 
 log = logging.getLogger("cellq.worker")

@@ -24,7 +24,8 @@ from enum import StrEnum
 
 from cellq.errors import WorkerUnavailable
 from cellq.frames import Done, Frame, flat
-from cellq.message import Claim, Event, Kind, Lane, Lease, short_id
+from cellq.ids import short_id
+from cellq.message import Claim, Event, Kind, Lane, Lease
 from cellq.worker.nursery import Child, Nursery
 
 log = logging.getLogger("cellq.worker")

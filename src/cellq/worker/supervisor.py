@@ -31,23 +31,9 @@ import psutil
 
 from cellq.errors import StoreUnavailable
 from cellq.frames import Done, blob, flat
-from cellq.message import (
-    Blob,
-    Claim,
-    Ending,
-    Event,
-    Failure,
-    Lane,
-    Lease,
-    Outcome,
-    Part,
-    Topic,
-    WorkerInfo,
-    lane_of,
-    new_id,
-    retry_delay,
-    short_id,
-)
+from cellq.ids import new_id, short_id
+from cellq.message import Blob, Claim, Ending, Event, Failure, Lane, Lease, Outcome, Part, Topic, WorkerInfo, lane_of
+from cellq.options import retry_delay
 from cellq.settings import RUNTIME
 from cellq.store.contract import Store
 from cellq.worker.funnel import STREAM_PACE, Funnel

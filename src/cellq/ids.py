@@ -1,0 +1,54 @@
+"""Job ids: time-ordered UUIDs, made by whoever enqueues, so that a push repeated after an error is harmless."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+JobId = bytes
+"""16 bytes: a UUID of version 7 (RFC 9562), so ids made later sort later."""
+
+_id_lock = threading.Lock()
+_id_last = 0
+
+
+def new_id() -> JobId:
+    """A new time-ordered id; strictly ascending within this process, also within one millisecond.
+
+    Layout (RFC 9562, 5.7): 48 bits of milliseconds, version, 12 bits used as a counter, variant, 62 random bits.
+    """
+    global _id_last
+    with _id_lock:
+        tick = max((time.time_ns() // 1_000_000) << 12, _id_last + 1)
+        _id_last = tick
+    tail = int.from_bytes(os.urandom(8), "big") & (2**62 - 1)
+    number = ((tick >> 12) << 80) | (7 << 76) | ((tick & 0xFFF) << 64) | (2 << 62) | tail
+    return number.to_bytes(16, "big")
+
+
+def id_text(job_id: JobId) -> str:
+    """The id as people and programs exchange it: canonical UUID text."""
+    h = job_id.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def short_id(job_id: JobId) -> str:
+    """The last 8 hex digits. (The first ones are a clock reading: jobs of one hour share them.)"""
+    return job_id.hex()[-8:]
+
+
+def parse_id(text: str) -> JobId:
+    """The id behind canonical UUID text.
+
+    Raises:
+        ValueError: the text is no UUID.
+    """
+    digits = text.replace("-", "")
+    try:
+        raw = bytes.fromhex(digits)
+    except ValueError:
+        raw = b""
+    if len(raw) != 16:
+        raise ValueError(f"{text!r} is not a job id; a job id looks like {id_text(new_id())}")
+    return raw
