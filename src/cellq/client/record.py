@@ -29,6 +29,8 @@ NOTHING: Final[Any] = object()  # None is a result
 _AHEAD = 256  # jobs read ahead at most
 _HEAVY = 2**20  # bytes of results in one read beyond which nothing is read ahead
 _KEPT = 2**16  # a sealed result larger than this is dropped once it has been opened
+_JUST_NOW = 0.002  # seconds
+_SOON = 0.01  # seconds
 _LISTEN = 10.0  # seconds after which a silent log is looked at again
 
 
@@ -41,7 +43,7 @@ class Record:
         value: the opened result, `NOTHING` before. Kept, so that asking again gives the same object.
     """
 
-    __slots__ = ("__weakref__", "_next", "connection", "id", "label", "row", "value")
+    __slots__ = ("__weakref__", "_born", "_next", "connection", "id", "label", "row", "value")
 
     def __init__(self, connection: Connection, job_id: JobId, label: str, row: Row | None = None) -> None:
         self.connection = connection
@@ -50,6 +52,7 @@ class Record:
         self.row = row
         self.value: Any = NOTHING
         self._next: weakref.ref[Record] | None = None
+        self._born = 0.0  # when it was enqueued, if that was done by us
 
     @property
     def title(self) -> str:
@@ -181,8 +184,11 @@ class Record:
         if store is None:
             return None
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
-        row = self._look_here(store)
         cursor = 0
+        if time.monotonic() - self._born < _JUST_NOW:
+            # It cannot have ended yet, and a look would only keep a worker from it.
+            cursor = store.wait_here(Topic.ENDED, store.wait_here(Topic.ENDED, 0, 0), min(_SOON, timeout or _SOON))
+        row = self._look_here(store)
         while row is not None and not row.state.ended:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -256,6 +262,7 @@ class Record:
 def enqueued(connection: Connection, job_id: JobId, label: str) -> Record:
     """The record of a job just enqueued; the one enqueued before it learns of it."""
     record = Record(connection, job_id, label)
+    record._born = time.monotonic()
     latest = connection.latest() if connection.latest is not None else None
     if latest is not None:
         latest._next = weakref.ref(record)

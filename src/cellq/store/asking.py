@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 
 from cellq.ids import JobId
 from cellq.message import Action, Changed, Message, Pushed, Topic, lane_of
@@ -19,12 +20,13 @@ def push(
     messages: Sequence[Message],
     payloads: Sequence[bytes | str | None],
     code: Mapping[bytes, bytes | str | None],
+    moments: Sequence[float] | None = None,
 ) -> list[Pushed]:
-    """See `Store.push`; payloads and code as rows are to hold them."""
-    sql, now = turn.sql, turn.now
+    """See `Store.push`; payloads and code as rows are to hold them; `moments` of pushing, when those are past."""
+    sql = turn.sql
     pushed = []
     first: dict[bytes, int | None] = dict.fromkeys(code)  # the first new job of each code
-    for message, payload in zip(messages, payloads, strict=True):
+    for message, payload, now in zip(messages, payloads, moments or repeat(turn.now, len(messages)), strict=True):
         options = message.options
         key = options.key
         if key is not None and not sql.execute(_PUSH.known, (message.id,)).fetchone():
@@ -65,7 +67,8 @@ def push(
         pushed.append(Pushed(message.id, created))
     for digest, seq in first.items():
         codebook.hold(turn, digest, code.get(digest), seq)
-    turn.ring(Topic.WORK)
+    if moments is None:  # else whoever pushed them has rung
+        turn.ring(Topic.WORK)
     return pushed
 
 

@@ -35,8 +35,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import aiosqlite
 
 from cellq.errors import StoreUnavailable
+from cellq.message import Message, Topic
 from cellq.store.doorbell import Ringer
 from cellq.store.gate import Gate
+from cellq.store.journal import Journal
 from cellq.store.schema import prepare
 from cellq.store.statements import statements
 from cellq.store.turn import Lines, Turn
@@ -88,6 +90,10 @@ class _Work:
         self.error: BaseException | None = None
 
 
+def _nothing(_: Turn) -> None:
+    """A transaction that only catches up with the journals."""
+
+
 class Connection:
     """A SQLite database as a handle uses it. Belongs to one event loop and one process.
 
@@ -119,6 +125,9 @@ class Connection:
         self._patience = patience
         self._discard = discard
         self._committed = committed
+        self._journal = Journal(path.with_name(path.name + ".pushed"))
+        self._bells: list[tuple[int, bytes]] = []
+        self._bells_version = -1
         self._ringer = Ringer()
         self._stale: list[tuple[int, bytes]] = []
         self._inbox: list[_Work] = []
@@ -192,6 +201,7 @@ class Connection:
         if db is not None and self._pid == os.getpid():
             with suppress(sqlite3.Error):
                 await db.close()
+        self._journal.close()
         self._ringer.close()
         if self._gate is not None:
             self._gate.close()
@@ -266,6 +276,8 @@ class Connection:
             StoreUnavailable: the database cannot be read.
         """
         self._check()
+        if not self._caught_up(patient) and self.write_at_once(_nothing, patient=patient) is None:
+            return None
         if not self._using.acquire(blocking=patient):
             return None
         try:
@@ -276,6 +288,62 @@ class Connection:
             raise self._unavailable(error) from error
         finally:
             self._using.release()
+
+    def _caught_up(self, patient: bool) -> bool:
+        """Whether the rows hold all that was pushed; may be wrong the other way, when that is not known at once."""
+        if not self._journal.behind():
+            return True
+        if not self._using.acquire(blocking=patient):
+            return False
+        try:
+            if self._sql is not None:
+                self._journal.look_up(self._sql)
+        except sqlite3.Error:
+            return False
+        finally:
+            self._using.release()
+        return not self._journal.behind()
+
+    def push_ahead(self, message: Message, code: bytes) -> bool:
+        """Push into our journal; False, and nothing done, where that cannot be.
+
+        Raises:
+            StoreUnavailable: the database is not open.
+        """
+        self._check()
+        if self._durability == "full" or not self._journal.takes(message, code):
+            return False
+        with self._using:
+            if self._sql is None:
+                return False
+            try:
+                self._journal.append(self._sql, message, code, self._clock())
+                version = self._sql.execute("PRAGMA data_version").fetchone()[0]
+                if version != self._bells_version:
+                    # Read behind the append: who hangs a bell later looks later, and finds what was pushed.
+                    self._bells = self._sql.execute(statements("turn").bells, (1 << Topic.WORK,)).fetchall()
+                    self._bells_version = version
+            except (OSError, sqlite3.Error):
+                return False  # the ordinary way tells what is wrong; a push is harmless when repeated
+            bells = [bell for bell in self._bells if bell[0] != self.own_port]
+            if self._ringer.ring(bells, 1 << Topic.WORK):
+                self._bells_version = -1
+        if self.own_topics >> Topic.WORK & 1:
+            self._tell([], 1 << Topic.WORK)
+        return True
+
+    @property
+    def behind(self) -> bool:
+        """There may be something in a journal that is not in the rows."""
+        return self._journal.behind()
+
+    def remove_journals(self) -> None:
+        """Remove the journals that are finished."""
+        self._journal.remove_finished()
+
+    def forget_journals(self, turn: Turn) -> None:
+        """Forget those that were removed."""
+        self._journal.forget_removed(turn)
 
     async def read(self, look: Callable[[sqlite3.Connection], T], *, small: bool = False) -> T:
         """Run this on the connection, outside of a transaction.
@@ -289,6 +357,8 @@ class Connection:
         if small and (done := self.read_at_once(look)) is not None:
             return done.result
         self._check()
+        if not self._caught_up(patient=False):
+            await self.write(_nothing)
         deadline = time.monotonic() + self._patience
         while True:
             try:
@@ -377,6 +447,8 @@ class Connection:
             if not begun:
                 self._gate.begin(sql)
             try:
+                if self._journal.behind():
+                    self._journal.catch_up(turn)
                 for work in batch:
                     work.result = work.do(turn)
                 for bell in self._stale:
@@ -394,6 +466,7 @@ class Connection:
             for work in batch:
                 work.error = self._unavailable(error) if isinstance(error, sqlite3.Error | OSError) else error
             return 0
+        self._journal.committed()
         self._stale = self._ringer.ring([bell for bell in bells if bell[0] != self.own_port], turn.topics)
         for held in turn.discards:
             with suppress(OSError):

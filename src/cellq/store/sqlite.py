@@ -125,7 +125,11 @@ class SQLiteStore:
                 await self._connection.write(lambda turn: turn.sql.execute(_WAIT.take_down, bell))
         self._hanging = 0
         self._bell.take_down()
+        if self._connection.is_open:
+            with suppress(StoreUnavailable):
+                await self._connection.read(_data_version)  # the last look catches up with what we have pushed
         await self._connection.close()
+        self._connection.remove_journals()
 
     # ------------------------------------------------------------------------------------ asking for work
 
@@ -147,6 +151,11 @@ class SQLiteStore:
 
     def push_here(self, messages: Sequence[Message], code: Mapping[bytes, Blob]) -> list[Pushed] | None:
         """See `Here.push_here`."""
+        if len(messages) == 1:
+            (message,) = messages
+            body = code.get(message.code, b"")
+            if isinstance(body, bytes) and self._connection.push_ahead(message, body):
+                return [Pushed(message.id, True)]
         return self._push_at_once(messages, code, patient=True)
 
     def _push_at_once(
@@ -195,7 +204,7 @@ class SQLiteStore:
     async def claim(self, worker: bytes, queues: Sequence[str], room: Mapping[Lane, int], runtime: str) -> Claims:
         """See `Store.claim`. Who last got nothing looks first: a write keeps others out, and often there is nothing."""
         what = (self._processes, worker, tuple(queues), room, runtime)
-        if self._idle:
+        if self._idle and not self._connection.behind:
             now = self._clock()
             looked = self._connection.read_at_once(lambda sql: leases.idle(sql, now, *what))
             if looked is not None and looked.result is not None:
@@ -248,7 +257,13 @@ class SQLiteStore:
     async def prune(self, keep: Keep, limit: int = 500) -> int:
         """See `Store.prune`."""
         strays = await asyncio.to_thread(lambda: list(self._folder.old_files(limit)))
-        return await self._connection.write(lambda turn: sweeping.prune(turn, self._processes, keep, limit, strays))
+        await asyncio.to_thread(self._connection.remove_journals)
+
+        def prune(turn: Turn) -> int:
+            self._connection.forget_journals(turn)
+            return sweeping.prune(turn, self._processes, keep, limit, strays)
+
+        return await self._connection.write(prune)
 
     # ------------------------------------------------------------------------------------------ looking
 

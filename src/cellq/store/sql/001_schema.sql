@@ -120,3 +120,10 @@ CREATE TABLE bell (
   host   TEXT NOT NULL,
   pid    INTEGER NOT NULL
 );
+
+-- How far each journal is in the rows (see `journal`); '' holds the identity of this database, made with it.
+CREATE TABLE journal (
+  name  TEXT PRIMARY KEY,
+  place INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO journal VALUES ('', random() & 9223372036854775807);

@@ -1,0 +1,288 @@
+"""Single pushes are written ahead of the database, into a file that nobody else writes to.
+
+A program that enqueues jobs one by one pays for each with a transaction: five pages, the lock that all writers share,
+and a cache that the worker's own commits empty each time. An append to a file of one's own costs a twentieth of that.
+
+    push ── append ──▶ <db>.pushed/<database>-<token> ──┐   whoever opens the next transaction, or looks,
+    push ── append ──▶ <db>.pushed/<database>-<token> ──┴─▶ first moves what is new into rows, and notes how far
+                                                            it came in the table `journal`, in that transaction
+
+So nobody can tell the difference: every look and every transaction, in any process, begins by catching up, and rows and
+place are committed together, hence each record becomes one row however often somebody crashes in between. A record is
+there once `write` has returned, and survives the writer's death as a commit does (with durability "full" pushes take
+the ordinary way). A torn record, of a writer that died within `write`, was never acknowledged and is dropped.
+
+Records hold JSON and sealed bytes; nothing here is unpickled. A file belongs to one database: its name begins with that
+one's identity, so that what is left of a database that was deleted does not turn up in the next one at its path. The
+writer holds a lock on its file; whoever finds a file caught up with and its writer gone removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import sqlite3
+import struct
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cellq.message import Kind, Message
+from cellq.options import Options
+from cellq.store import asking
+from cellq.store.statements import statements
+from cellq.store.turn import Turn
+
+if sys.platform != "win32":
+    import fcntl
+
+LARGE = 64 * 2**10
+"""Bytes from which on a payload, or code, takes the ordinary way."""
+
+_HEAD = struct.Struct("<III")  # size of what follows, its CRC-32, size of the JSON it begins with
+_SETTLED = 100_000_000  # nanoseconds; a folder changed more recently may change again without a new time stamp
+_MOST = 8 * 2**20  # bytes; then a new file is begun
+_SQL = statements("journal")
+
+
+class _Record(NamedTuple):
+    pushed: float
+    message: Message
+    code: bytes
+
+
+class Journal:
+    """The journals of one database, as one handle reads them; and the one it writes.
+
+    Args:
+        folder: where they are; made with the first record.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._places: dict[str, int] = {}  # how far the database has come, as far as we know
+        self._reached: dict[str, int] = {}  # the same, once the transaction in progress is committed
+        self._ahead: list[tuple[str, int]] = []
+        self._names: list[str] = []
+        self._stamp = -1
+        self._database = ""
+        self._writing = threading.Lock()
+        self._file = -1
+        self._size = 0
+
+    # ------------------------------------------------------------------------------------------ writing
+
+    def takes(self, message: Message, code: bytes) -> bool:
+        """Whether this push can go ahead. One with a key cannot: it must be known at once who holds that."""
+        payload = message.payload
+        return (
+            message.options.key is None
+            and isinstance(payload, bytes)
+            and len(payload) <= LARGE
+            and len(code) <= LARGE
+            and sys.platform != "win32"
+        )
+
+    def append(self, sql: sqlite3.Connection, message: Message, code: bytes, now: float) -> None:
+        """Write one push ahead; it is safe when this returns.
+
+        Raises:
+            OSError: it could not be written, and was not.
+        """
+        options, payload = message.options, message.payload
+        assert isinstance(payload, bytes)
+        head = json.dumps(
+            (
+                now,
+                message.id.hex(),
+                message.kind,
+                message.task,
+                message.code.hex(),
+                len(payload),
+                message.runtime,
+                message.origin,
+                message.ctx,
+                options.queue,
+                options.name,
+                options.priority,
+                options.timeout,
+                options.retries,
+                options.backoff,
+                options.delay,
+                options.isolated,
+            )
+        ).encode()
+        body = b"".join((head, payload, code))
+        record = _HEAD.pack(len(body), zlib.crc32(body), len(head)) + body
+        with self._writing:
+            if self._file < 0 or self._size > _MOST:
+                self._begin(sql)
+            try:
+                written = os.write(self._file, record)
+            except OSError:
+                written = 0
+                raise
+            finally:
+                if written != len(record):  # a full disk: leave nothing half written for others to stumble over
+                    os.ftruncate(self._file, self._size)
+            if written != len(record):
+                raise OSError("the disk is full")
+            self._size += written
+
+    def _begin(self, sql: sqlite3.Connection) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._folder / f"{self._identity(sql)}-{os.getpid()}-{secrets.token_hex(6)}"
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        self._file, self._size = file, 0
+
+    def close(self) -> None:
+        """Let go of our file; once it is caught up with, anyone may remove it."""
+        with self._writing:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+
+    # ------------------------------------------------------------------------------------------ reading
+
+    def behind(self) -> bool:
+        """Whether some journal is longer than what the database is known to hold of it."""
+        self._ahead = [(name, size) for name, size in self._sizes() if size > self._places.get(name, 0)]
+        return bool(self._ahead)
+
+    def look_up(self, sql: sqlite3.Connection) -> None:
+        """Learn from the database how far it has come; others may have caught up."""
+        self._identity(sql)
+        self._places.update(sql.execute(_SQL.places).fetchall())
+
+    def catch_up(self, turn: Turn) -> None:
+        """Move what `behind` has just found into rows, inside a transaction, in the order of pushing."""
+        self._reached = {}
+        self.look_up(turn.sql)
+        records: list[_Record] = []
+        for name, size in self._ahead:
+            place = self._places.get(name, 0)
+            if size > place and name.startswith(self._database):
+                found, reached = _read(f"{self._folder}/{name}", place, size)
+                records += found
+                if reached > place:
+                    turn.sql.execute(_SQL.reach, (name, reached))
+                # A torn end is passed over in our memory only; its writer, if alive, takes it back.
+                self._reached[name] = reached if found else size
+        if records:
+            records.sort(key=_age)
+            code = {record.message.code: record.code for record in records if record.code}
+            messages = [record.message for record in records]
+            payloads = [m.payload for m in messages if isinstance(m.payload, bytes)]
+            asking.push(turn, messages, payloads, code, [record.pushed for record in records])
+
+    def committed(self) -> None:
+        """What `catch_up` did is in the database now."""
+        self._places.update(self._reached)
+        self._reached = {}
+
+    def remove_finished(self) -> None:
+        """Remove the files whose writers are gone and of which the database holds everything."""
+        for name, size in self._sizes():
+            path = self._folder / name
+            with contextlib.suppress(OSError):
+                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    foreign = not name.startswith(self._database)
+                    if foreign or self._places.get(name, 0) >= size == os.fstat(file).st_size:
+                        path.unlink()
+                finally:
+                    os.close(file)
+
+    def forget_removed(self, turn: Turn) -> None:
+        """Drop the places of files that are no more. (After the files, so that none is ever read twice.)"""
+        there = {name for name, _ in self._sizes()}
+        for name, _ in turn.sql.execute(_SQL.places).fetchall():
+            if name not in there:
+                turn.sql.execute(_SQL.forget, (name,))
+                self._places.pop(name, None)
+
+    def _identity(self, sql: sqlite3.Connection) -> str:
+        if not self._database:
+            (number,) = sql.execute(_SQL.identity).fetchone()
+            self._database = f"{number:016x}"
+        return self._database
+
+    def _sizes(self) -> list[tuple[str, int]]:
+        try:
+            stamp = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return []
+        if stamp != self._stamp:
+            self._names = [path.name for path in self._folder.iterdir()]
+            self._stamp = stamp if time.time_ns() - stamp > _SETTLED else -1
+        sizes = []
+        for name in self._names:
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append((name, os.stat(f"{self._folder}/{name}").st_size))  # noqa: PTH116 - at each look
+        return sizes
+
+
+def _read(path: str, place: int, end: int) -> tuple[list[_Record], int]:
+    """The whole records between two places, and the place behind them."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return [], place
+    try:
+        data = os.pread(file, end - place, place)
+    finally:
+        os.close(file)
+    records = []
+    start = 0
+    while start + _HEAD.size <= len(data):
+        size, checksum, split = _HEAD.unpack_from(data, start)
+        body = data[start + _HEAD.size : start + _HEAD.size + size]
+        if len(body) < size or zlib.crc32(body) != checksum:
+            break
+        records.append(_record(json.loads(body[:split]), body[split:]))
+        start += _HEAD.size + size
+    return records, place + start
+
+
+def _record(head: Sequence[object], blobs: bytes) -> _Record:
+    now, job_id, kind, task, digest, size, runtime, origin, ctx, *rest = head
+    queue, name, priority, timeout, retries, backoff, delay, isolated = rest
+    assert isinstance(now, float)
+    assert isinstance(size, int)
+    options = Options(
+        queue=queue,  # type: ignore[arg-type]  # checked by Options itself
+        name=name,  # type: ignore[arg-type]
+        priority=priority,  # type: ignore[arg-type]
+        timeout=timeout,  # type: ignore[arg-type]
+        retries=retries,  # type: ignore[arg-type]
+        backoff=backoff,  # type: ignore[arg-type]
+        delay=delay,  # type: ignore[arg-type]
+        isolated=isolated,  # type: ignore[arg-type]
+    )
+    message = Message(
+        id=bytes.fromhex(str(job_id)),
+        kind=Kind(str(kind)),
+        task=str(task),
+        code=bytes.fromhex(str(digest)),
+        payload=blobs[:size],
+        runtime=str(runtime),
+        options=options,
+        origin=str(origin),
+        ctx=str(ctx),
+    )
+    return _Record(now, message, blobs[size:])
+
+
+def _age(record: _Record) -> bytes:
+    return record.message.id
