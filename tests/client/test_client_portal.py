@@ -191,16 +191,14 @@ def test_an_interrupted_wait_leaves_the_job_alone(file_url: str) -> None:
         f"""
         import threading
         import cellq
-        from playing import Hand, eventually
+        from playing import Hand, eventually, somebody_waits
         queue = cellq.Queue({file_url!r})
         job = queue.enqueue(abs, -3)
-        watcher = queue._twin._connection._session.watcher
-        threading.Thread(target=lambda: (eventually(lambda: watcher._runner, ""), print("waiting"))).start()
+        threading.Thread(target=lambda: (eventually(somebody_waits, ""), print("waiting"))).start()
         try:
             job.result()
         except KeyboardInterrupt:
             print("interrupted", job.state)
-        eventually(lambda: not watcher._watched, "somebody still waits")
         hand = Hand({file_url!r})
         hand.work()
         print(job.result())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playing import Hand, eventually
+from playing import Hand, eventually, somebody_waits
 
 import cellq
 from cellq import AsyncQueue, Changed, Queue, State
@@ -197,8 +197,7 @@ def test_closing_tells_those_who_wait(file_url: str) -> None:
 
     thread = threading.Thread(target=wait)
     thread.start()
-    watcher = queue._twin._connection._session.watcher
-    eventually(lambda: watcher._runner is not None, "nobody waits")
+    eventually(somebody_waits, "nobody waits")
     queue.close()
     thread.join(20)
     assert not thread.is_alive()
