@@ -36,6 +36,7 @@ import aiosqlite
 
 from cellq.errors import StoreUnavailable
 from cellq.message import Message, Topic
+from cellq.store.causes import unavailable
 from cellq.store.doorbell import Ringer
 from cellq.store.gate import Gate
 from cellq.store.journal import Journal
@@ -47,18 +48,6 @@ T = TypeVar("T")
 
 _BUSY_TIMEOUT = 0.02  # seconds that SQLite itself waits for strangers: an event loop may be standing still meanwhile
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-_CAUSES = {
-    sqlite3.SQLITE_FULL: "the disk is full. Free some space and try again; nothing was half written",
-    sqlite3.SQLITE_READONLY: "it, or its folder, is read-only. Choose another place: cellq.Queue('sqlite:///…')",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Check that its folder exists and that you may write there",
-    sqlite3.SQLITE_PERM: "you have no permission to use it",
-    sqlite3.SQLITE_NOTADB: "it is not a cellq database. Choose another path, or move that file away",
-    sqlite3.SQLITE_CORRUPT: "it is damaged. Move it away to start anew; `sqlite3 FILE .recover` may save its rows",
-    sqlite3.SQLITE_BUSY: "another program keeps it locked. Close whatever has it open and try again",
-    sqlite3.SQLITE_LOCKED: "another program keeps it locked. Close whatever has it open and try again",
-    sqlite3.SQLITE_IOERR: "the disk reported an error",
-}
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
@@ -183,7 +172,7 @@ class Connection:
             self._file = self._identity()
         except (sqlite3.Error, OSError) as error:
             await self.close()
-            raise self._unavailable(error) from error
+            raise unavailable(self.path, error) from error
         except BaseException:
             await self.close()
             raise
@@ -269,14 +258,20 @@ class Connection:
         except sqlite3.Error:
             return False  # the other way waits, and tells what is wrong
 
-    def read_at_once(self, look: Callable[[sqlite3.Connection], T], *, patient: bool = False) -> Done[T] | None:
+    def read_at_once(
+        self, look: Callable[[sqlite3.Connection], T], *, patient: bool = False, catch_up: bool = True
+    ) -> Done[T] | None:
         """Run this on the connection in this thread; None when somebody else uses it and we are not patient.
+
+        Args:
+            catch_up: it matters what is in the journals only.
 
         Raises:
             StoreUnavailable: the database cannot be read.
         """
         self._check()
-        if not self._caught_up(patient) and self.write_at_once(_nothing, patient=patient) is None:
+        behind = catch_up and not self._caught_up(patient)
+        if behind and self.write_at_once(_nothing, patient=patient) is None:
             return None
         if not self._using.acquire(blocking=patient):
             return None
@@ -285,7 +280,7 @@ class Connection:
         except sqlite3.Error as error:
             if _is_busy(error):
                 return None
-            raise self._unavailable(error) from error
+            raise unavailable(self.path, error) from error
         finally:
             self._using.release()
 
@@ -318,9 +313,9 @@ class Connection:
                 return False
             try:
                 self._journal.append(self._sql, message, code, self._clock())
-                version = self._sql.execute("PRAGMA data_version").fetchone()[0]
-                if version != self._bells_version:
-                    # Read behind the append: who hangs a bell later looks later, and finds what was pushed.
+                # Asked behind the append: who listens from later on looks later, and finds what was pushed.
+                version = self._gate.count() if self._gate is not None else -1
+                if version != self._bells_version or version < 0:
                     self._bells = self._sql.execute(statements("turn").bells, (1 << Topic.WORK,)).fetchall()
                     self._bells_version = version
             except (OSError, sqlite3.Error):
@@ -365,7 +360,7 @@ class Connection:
                 return await self._run(look)
             except sqlite3.Error as error:
                 if not _is_busy(error) or time.monotonic() > deadline:
-                    raise self._unavailable(error) from error
+                    raise unavailable(self.path, error) from error
                 await asyncio.sleep(_BUSY_TIMEOUT)
 
     async def read_consistently(self, look: Callable[[sqlite3.Connection], T]) -> T:
@@ -455,6 +450,8 @@ class Connection:
                     sql.execute(statements("wait").take_down, bell)
                 bells = turn.settle()
                 sql.execute("COMMIT")
+                if turn.bells_changed:
+                    self._gate.bump()
             except BaseException:
                 if sql.in_transaction:  # a full disk has rolled it back already
                     sql.execute("ROLLBACK")
@@ -464,7 +461,7 @@ class Connection:
         except BaseException as error:
             self.lines.forget()
             for work in batch:
-                work.error = self._unavailable(error) if isinstance(error, sqlite3.Error | OSError) else error
+                work.error = unavailable(self.path, error) if isinstance(error, sqlite3.Error | OSError) else error
             return 0
         self._journal.committed()
         self._stale = self._ringer.ring([bell for bell in bells if bell[0] != self.own_port], turn.topics)
@@ -487,13 +484,3 @@ class Connection:
                 work.future.set_result(None)
         if topics:
             self._committed(topics)
-
-    def _unavailable(self, error: BaseException) -> StoreUnavailable:
-        code = getattr(error, "sqlite_errorcode", None)
-        if isinstance(error, TimeoutError):
-            cause = f"{error}. Is one of them stopped?"
-        elif isinstance(error, OSError):
-            cause = error.strerror or str(error)
-        else:
-            cause = f"{_CAUSES.get(code & 0xFF, 'SQLite cannot use it')} ({error})" if code is not None else str(error)
-        return StoreUnavailable(f"{self.path}: {cause}")

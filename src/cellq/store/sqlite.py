@@ -276,9 +276,14 @@ class SQLiteStore:
 
     def get_here(self, ids: Sequence[JobId], parts: Sequence[Part] = ()) -> list[Row | None] | None:
         """See `Here.get_here`."""
+        # Journals only ever add jobs: who finds what it looks for need not know what is in them.
+        rows = self._get_here(ids, parts, catch_up=False)
+        return rows if rows is None or None not in rows else self._get_here(ids, parts, catch_up=True)
+
+    def _get_here(self, ids: Sequence[JobId], parts: Sequence[Part], *, catch_up: bool) -> list[Row | None] | None:
         now, lines = self._clock(), self._connection.lines
         done = self._connection.read_at_once(
-            lambda sql: reading.get(sql, lines, self._folder, now, ids, parts), patient=True
+            lambda sql: reading.get(sql, lines, self._folder, now, ids, parts), patient=True, catch_up=catch_up
         )
         return None if done is None else done.result
 
@@ -319,7 +324,7 @@ class SQLiteStore:
             bell = self._here.bell = ThreadBell()
         if not bell.topics >> topic & 1:
             row = (bell.port, bell.secret, bell.topics | 1 << topic, self._processes.host, os.getpid())
-            self._connection.write_at_once(lambda turn: turn.sql.execute(_WAIT.hang, row), patient=True)
+            self._connection.write_at_once(lambda turn: _hang(turn, row), patient=True)
             bell.topics |= 1 << topic
         return bell.wait(cursor, min(timeout, _LOOK_HERE))
 
@@ -334,7 +339,7 @@ class SQLiteStore:
                 self._connection.own_port = self._bell.port
             self._connection.own_topics = topics
             row = (self._bell.port, self._bell.secret, topics, self._processes.host, os.getpid())
-            await self._connection.write(lambda turn: turn.sql.execute(_WAIT.hang, row))
+            await self._connection.write(lambda turn: _hang(turn, row))
             self._version = await self._connection.read(_data_version)
             self._hanging = topics
 
@@ -370,6 +375,11 @@ def _attempt(outcome: Outcome, what: str) -> str:
 
 def _fits_a_row(blob: Blob) -> TypeGuard[bytes]:
     return isinstance(blob, bytes) and len(blob) <= LARGE
+
+
+def _hang(turn: Turn, row: tuple[object, ...]) -> None:
+    turn.sql.execute(_WAIT.hang, row)
+    turn.bells_changed = True
 
 
 def _data_version(sql: sqlite3.Connection) -> int:

@@ -55,15 +55,17 @@ class Turn:
     Attributes:
         now: the time of everything that happens in it.
         topics: mask of the topics to ring for after the commit.
+        bells_changed: somebody has begun or ceased to listen.
         discards: references to spilled files to be deleted after the commit.
     """
 
-    __slots__ = ("_ended", "_last_ended", "_lines", "discards", "now", "sql", "topics")
+    __slots__ = ("_ended", "_last_ended", "_lines", "bells_changed", "discards", "now", "sql", "topics")
 
     def __init__(self, sql: sqlite3.Connection, now: float, lines: Lines) -> None:
         self.sql = sql
         self.now = now
         self.topics = 0
+        self.bells_changed = False
         self.discards: list[str] = []
         self._lines = lines
         self._ended: dict[tuple[int, int], int] = {}
