@@ -187,7 +187,9 @@ class Record:
         cursor = 0
         if time.monotonic() - self._born < _JUST_NOW:
             # It cannot have ended yet, and a look would only keep a worker from it.
-            cursor = store.wait_here(Topic.ENDED, store.wait_here(Topic.ENDED, 0, 0), min(_SOON, timeout or _SOON))
+            cursor = store.wait_here(
+                Topic.ENDED, store.wait_here(Topic.ENDED, 0, 0), _SOON if timeout is None else min(_SOON, timeout)
+            )
         row = self._look_here(store)
         while row is not None and not row.state.ended:
             left = deadline - time.monotonic()

@@ -270,9 +270,10 @@ class Connection:
             StoreUnavailable: the database cannot be read.
         """
         self._check()
-        behind = catch_up and not self._caught_up(patient)
-        if behind and self.write_at_once(_nothing, patient=patient) is None:
-            return None
+        if catch_up and not self._caught_up(patient):
+            with suppress(StoreUnavailable):  # on a full disk one may still look at what is in the rows
+                if self.write_at_once(_nothing, patient=patient) is None:
+                    return None
         if not self._using.acquire(blocking=patient):
             return None
         try:
@@ -353,7 +354,8 @@ class Connection:
             return done.result
         self._check()
         if not self._caught_up(patient=False):
-            await self.write(_nothing)
+            with suppress(StoreUnavailable):
+                await self.write(_nothing)
         deadline = time.monotonic() + self._patience
         while True:
             try:

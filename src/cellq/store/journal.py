@@ -30,8 +30,9 @@ import threading
 import time
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cellq.message import Kind, Message
 from cellq.options import Options
@@ -255,33 +256,44 @@ def _read(path: str, place: int, end: int) -> tuple[list[_Record], int]:
     return records, place + start
 
 
-def _record(head: Sequence[object], blobs: bytes) -> _Record:
-    now, job_id, kind, task, digest, size, runtime, origin, ctx, *rest = head
-    queue, name, priority, timeout, retries, backoff, delay, isolated = rest
-    assert isinstance(now, float)
-    assert isinstance(size, int)
-    options = Options(
-        queue=queue,  # type: ignore[arg-type]  # checked by Options itself
-        name=name,  # type: ignore[arg-type]
-        priority=priority,  # type: ignore[arg-type]
-        timeout=timeout,  # type: ignore[arg-type]
-        retries=retries,  # type: ignore[arg-type]
-        backoff=backoff,  # type: ignore[arg-type]
-        delay=delay,  # type: ignore[arg-type]
-        isolated=isolated,  # type: ignore[arg-type]
-    )
+def _record(head: Sequence[Any], blobs: bytes) -> _Record:
+    now, job_id, kind, task, digest, size, runtime, origin, ctx, *options = head
     message = Message(
-        id=bytes.fromhex(str(job_id)),
-        kind=Kind(str(kind)),
-        task=str(task),
-        code=bytes.fromhex(str(digest)),
+        id=bytes.fromhex(job_id),
+        kind=Kind(kind),
+        task=task,
+        code=bytes.fromhex(digest),
         payload=blobs[:size],
-        runtime=str(runtime),
-        options=options,
-        origin=str(origin),
-        ctx=str(ctx),
+        runtime=runtime,
+        options=_options(*options),
+        origin=origin,
+        ctx=ctx,
     )
     return _Record(now, message, blobs[size:])
+
+
+@lru_cache(maxsize=256)
+def _options(
+    queue: str,
+    name: str,
+    priority: int,
+    timeout: float | None,
+    retries: int,
+    backoff: float,
+    delay: float,
+    isolated: bool,
+) -> Options:
+    """Jobs of one loop mostly have the same options, which need not be checked each time."""
+    return Options(
+        queue=queue,
+        name=name,
+        priority=priority,
+        timeout=timeout,
+        retries=retries,
+        backoff=backoff,
+        delay=delay,
+        isolated=isolated,
+    )
 
 
 def _age(record: _Record) -> bytes:

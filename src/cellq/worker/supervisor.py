@@ -237,7 +237,8 @@ class Supervisor(Watcher):
             room = {lane: free if lane in self._more else 0 for lane, free in self._free().items()}
             pause = _LOOK_AGAIN
             if any(room.values()):
-                await asyncio.sleep(max(0.0, earliest - time.monotonic()))
+                if (early := earliest - time.monotonic()) > 0:
+                    await asyncio.sleep(early)
                 try:
                     # Whoever rings from here on is heard. A lane that is not asked for may have more all the same.
                     self._more -= {lane for lane in Lane if room[lane]}
@@ -284,8 +285,8 @@ class Supervisor(Watcher):
         room = {Lane.SYNC: 0, Lane.COROUTINES: 0}
         for slot in self._slots:
             room[slot.lane] += slot.room()
-        waiting = len(self._backlog)
-        return {lane: max(0, min(free, _MOST_PER_CLAIM) - waiting) for lane, free in room.items()}
+        waiting = Counter(lane_of(claim.kind) for _, claim in self._backlog)
+        return {lane: max(0, min(free, _MOST_PER_CLAIM) - waiting[lane]) for lane, free in room.items()}
 
     def _place(self) -> None:
         """Give waiting claims to slots: those that run alone to idle ones, the rest in even shares."""
