@@ -28,13 +28,13 @@ _HELLO = _HEAD.size
 class Frame(IntEnum):
     """What a frame says."""
 
-    # worker → zygote (with two descriptors: the child's socket and its marker file)
+    # worker → zygote (with three descriptors: the child's two sockets and its marker file)
     FORK = 1  # (token, lane)
     # zygote → worker
     BORN = 2  # (token, pid)
     DIED = 3  # (pid, wait status, peak memory in bytes)
     WARM = 4  # everything to be preloaded is loaded: children born from now on have it
-    # worker → slot
+    # worker → slot; a sync slot gets CANCEL and RECALL on a socket of their own
     CODE = 10  # (digest, sealed function or None when the store has lost it)
     RUN = 11  # [ticket, ...]
     CANCEL = 12  # number of the ticket to interrupt

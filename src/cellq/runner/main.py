@@ -1,13 +1,15 @@
 """A slot's child process for calls and cells: one job at a time in the main thread.
 
-       worker's socket
-            │ RUN, CODE, CANCEL, RECALL, STOP
-     ┌──────▼───────┐  tickets   ┌──────────────┐
-     │ reader thread├───────────▶│ main thread  │──▶ user code
-     └──────┬───────┘   inbox    └──────┬───────┘
-            │ SIGINT to the main thread │ DONE, EVENTS
-            └──── only for the ticket   ▼
-                  that is being run   worker's socket
+       RUN, CODE, STOP                    CANCEL, RECALL
+              │ work                            │ orders
+     ┌────────▼────────┐   SIGINT, only   ┌─────▼─────────┐
+     │   main thread   │◀── for the ──────│ orders thread │
+     │ reads when idle │ ticket being run └───────────────┘
+     └────────┬────────┘
+              ▼ DONE, EVENTS, NEED
+
+The main thread reads its work itself, so that a job costs no change of threads. Orders come on a socket of their own,
+which a thread reads while the main thread is in user code.
 
 Tiny jobs come many to a frame, and their outcomes leave many to a frame: at once when nothing is left to do, and else
 before the next job starts once the first one has waited for a millisecond. So that the worker knows exactly what this
@@ -23,12 +25,12 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import queue
 import signal
 import socket
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from types import FrameType
 
@@ -73,15 +75,17 @@ class Link:
 class SyncSlot:
     """Runs tickets one after the other in the main thread."""
 
-    def __init__(self, link: Link, marker: mmap.mmap, calls: Calls) -> None:
+    def __init__(self, link: Link, orders: socket.socket, marker: mmap.mmap, calls: Calls) -> None:
         self._link = link
+        self._orders = orders
+        self._decoder = Decoder()
+        self._reading = threading.Lock()  # held by whoever reads work
         self._marker = marker
         self._calls = calls
         self._capture = Capture(link.send_events)
-        # None in the inbox means: stop.
-        self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._inbox: deque[Ticket] = deque()
+        self._stopping = False
         self._switch = threading.Lock()  # held while it is decided which ticket is being run
-        self._code_came = threading.Condition()
         self._missing: set[bytes] = set()
         self._current = 0
         self._interrupted = 0
@@ -94,43 +98,57 @@ class SyncSlot:
         signal.signal(signal.SIGINT, self._on_interrupt)
         self._capture.start()
         shell.adopt(context.emit_for_current)
-        threading.Thread(target=self._read, name="cellq-reader", daemon=True).start()
-        while (ticket := self._inbox.get()) is not None:
+        threading.Thread(target=self._take_orders, name="cellq-orders", daemon=True).start()
+        while (ticket := self._next()) is not None:
             if self._done and time.monotonic() - self._first_done > _FLUSH_AFTER:
                 self._send_done()
             self._run(ticket)
-            if len(self._done) >= _FLUSH_COUNT or self._inbox.empty():
+            if len(self._done) >= _FLUSH_COUNT or not self._inbox:
                 self._send_done()
         self._send_done()
 
-    # ------------------------------------------------------------------------------- reader thread
+    # --------------------------------------------------------------------------------------- work
 
-    def _read(self) -> None:
-        with contextlib.suppress(OSError):
-            for kind, value in receive(self._link.socket, Decoder()):
+    def _next(self) -> Ticket | None:
+        while True:
+            try:
+                return self._inbox.popleft()
+            except IndexError:
+                if self._stopping or not self._read():
+                    return None
+
+    def _read(self) -> bool:
+        """Wait for work, and take it in; False when the worker is gone."""
+        with self._reading:
+            data = self._link.socket.recv(262_144)
+            for kind, value in self._decoder.feed(data):
                 self._take(kind, value)
-        os._exit(0)  # the worker is gone: nobody wants what this process might still do
+        return bool(data)
 
     def _take(self, kind: Frame, value: object) -> None:
         match kind, value:
             case Frame.RUN, list(tickets):
-                for ticket in tickets:
-                    self._inbox.put(Ticket(*ticket))
+                self._inbox.extend(Ticket(*ticket) for ticket in tickets)
             case Frame.CODE, (bytes(digest), bytes() | tuple() | None as sealed):
-                with self._code_came:
-                    if sealed is None:
-                        self._missing.add(digest)
-                    else:
-                        self._calls.learn(digest, blob(sealed))
-                    self._code_came.notify()
-            case Frame.CANCEL, int(number):
-                self._cancel(number)
-            case Frame.RECALL, _:
-                self._recall()
+                if sealed is None:
+                    self._missing.add(digest)
+                else:
+                    self._calls.learn(digest, blob(sealed))
             case Frame.STOP, _:
-                self._inbox.put(None)
+                self._stopping = True
             case _:
                 pass
+
+    # -------------------------------------------------------------------------------- orders thread
+
+    def _take_orders(self) -> None:
+        with contextlib.suppress(OSError):
+            for kind, value in receive(self._orders, Decoder()):
+                if kind is Frame.CANCEL and isinstance(value, int):
+                    self._cancel(value)
+                elif kind is Frame.RECALL:
+                    self._recall()
+        os._exit(0)  # the worker is gone: nobody wants what this process might still do
 
     def _cancel(self, number: int) -> None:
         with self._switch:
@@ -142,22 +160,28 @@ class SyncSlot:
         self._recall(only=number)
 
     def _recall(self, only: int | None = None) -> None:
-        """Give back what has not been started (or only that one ticket)."""
-        back: list[int] = []
-        keep: list[Ticket | None] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                ticket = self._inbox.get_nowait()
-                if ticket is None or (only is not None and ticket.number != only):
-                    keep.append(ticket)
-                else:
-                    back.append(ticket.number)
-        for ticket in keep:
-            self._inbox.put(ticket)
-        with self._switch:
-            done, self._done = self._done, []
-        if done:
-            self._link.send_done(done)
+        """Give back what has not been started (or only that one ticket), also what nobody has read yet."""
+        if not self._reading.acquire(blocking=False):
+            self._link.send(Frame.RECALLED, [])  # the main thread is reading: it has nothing else to do
+            return
+        try:
+            with contextlib.suppress(BlockingIOError):
+                while data := self._link.socket.recv(262_144, socket.MSG_DONTWAIT):
+                    for kind, value in self._decoder.feed(data):
+                        self._take(kind, value)
+            back: list[int] = []
+            keep: list[Ticket] = []
+            with contextlib.suppress(IndexError):
+                while True:
+                    ticket = self._inbox.popleft()
+                    if only is None or ticket.number == only:
+                        back.append(ticket.number)
+                    else:
+                        keep.append(ticket)
+            self._inbox.extend(keep)
+        finally:
+            self._reading.release()
+        self._send_done()
         self._link.send(Frame.RECALLED, back)
 
     # --------------------------------------------------------------------------------- main thread
@@ -223,8 +247,9 @@ class SyncSlot:
         if self._calls.knows(ticket):
             return
         self._link.send(Frame.NEED, ticket.code)
-        with self._code_came:
-            self._code_came.wait_for(lambda: self._calls.knows(ticket) or ticket.code in self._missing)
+        while not self._calls.knows(ticket) and ticket.code not in self._missing:
+            if not self._read():
+                break
         if not self._calls.knows(ticket):
             self._missing.discard(ticket.code)
             raise CellqError(f"the code of job {id_text(ticket.id)} is no longer in the store; enqueue it again")
@@ -251,9 +276,9 @@ def _show_figures() -> None:
         flush_figures()  # type: ignore[no-untyped-call]
 
 
-def serve(sock: socket.socket, marker_file: int, secret: bytes, spill_dir: str | None) -> None:
+def serve(sock: socket.socket, orders: socket.socket, marker_file: int, secret: bytes, spill_dir: str | None) -> None:
     """Be a sync slot until the worker says stop."""
     marker = mmap.mmap(marker_file, MARKER.size)
     os.close(marker_file)
     calls = Calls(Seal(secret), Path(spill_dir) if spill_dir else None)
-    SyncSlot(Link(sock), marker, calls).serve()
+    SyncSlot(Link(sock), orders, marker, calls).serve()

@@ -3,7 +3,7 @@
 A fresh interpreter that imports IPython takes half a second; a fork of one that has done so takes milliseconds. So a
 worker starts one process, this one, which imports what every slot needs and then only forks, reaps and tells:
 
-     worker ── FORK (token, lane) + 2 descriptors ──▶ zygote ── fork ──▶ child: its own session, dies with the zygote
+     worker ── FORK (token, lane) + 3 descriptors ──▶ zygote ── fork ──▶ child: its own session, dies with the zygote
             ◀──────────────── BORN (token, pid) ───── zygote
             ◀─────── DIED (pid, status, memory) ───── zygote  ◀─ SIGCHLD
 
@@ -106,14 +106,13 @@ class Zygote:
         for kind, value in decoder.feed(data):
             match kind, value:
                 case Frame.FORK, (int(token), int(lane)):
-                    sock, marker = descriptors[:2]
-                    del descriptors[:2]
-                    self._fork(token, Lane(lane), sock, marker, private)
+                    mine, descriptors = descriptors[:3], descriptors[3:]
+                    self._fork(token, Lane(lane), mine, private)
                 case _:
                     return False
         return True
 
-    def _fork(self, token: int, lane: Lane, sock: int, marker: int, private: tuple[int, int]) -> None:
+    def _fork(self, token: int, lane: Lane, mine: list[int], private: tuple[int, int]) -> None:
         pid = os.fork()
         if pid == 0:
             log = os.dup(2)
@@ -123,18 +122,18 @@ class Zygote:
                 self._control.close()
                 for descriptor in private:
                     os.close(descriptor)
-                self._be_slot(lane, sock, marker)
+                self._be_slot(lane, *mine)
             except BaseException:
                 # Not to sys.stderr, which belongs to the jobs by now: to the worker's log.
                 os.write(log, traceback.format_exc().encode())
                 os._exit(70)
             os._exit(0)
-        os.close(sock)
-        os.close(marker)
+        for descriptor in mine:
+            os.close(descriptor)
         self._children.add(pid)
         self._tell(Frame.BORN, (token, pid))
 
-    def _be_slot(self, lane: Lane, sock: int, marker: int) -> None:
+    def _be_slot(self, lane: Lane, sock: int, orders: int, marker: int) -> None:
         os.setsid()  # Ctrl-C in a terminal is for the worker; and a kill can take the job's subprocesses along
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -143,8 +142,9 @@ class Zygote:
             sys.modules["numpy.random"].seed()
         link = socket.socket(fileno=sock)
         if lane is Lane.SYNC:
-            main.serve(link, marker, self._secret, self._spill_dir)
+            main.serve(link, socket.socket(fileno=orders), marker, self._secret, self._spill_dir)
         else:
+            os.close(orders)
             os.close(marker)
             coroutines.serve(link, self._secret, self._spill_dir)
         # Threads that a job has left running must not keep the process alive.

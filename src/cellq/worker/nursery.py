@@ -56,6 +56,7 @@ class Child(asyncio.Protocol):
         self.on_frame: Callable[[Frame, object], None] = lambda _kind, _value: None
         self.on_exit: Callable[[str], None] = lambda _how: None
         self.marker = mmap.mmap(-1, MARKER.size)
+        self.orders: socket.socket | None = None
         self._decoder = Decoder()
         self._transport: asyncio.Transport | None = None
         self._eof = asyncio.Event()
@@ -84,6 +85,14 @@ class Child(asyncio.Protocol):
         """Send a frame; into the void when the child is gone (its exit is reported anyway)."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(pack(kind, value))
+
+    def order(self, kind: Frame, value: object) -> None:
+        """Send a CANCEL or RECALL, which is heard also while a job runs."""
+        if self.lane is Lane.COROUTINES:
+            self.send(kind, value)
+        elif self.orders is not None:
+            with contextlib.suppress(OSError):  # it is gone, and its exit is reported
+                self.orders.sendall(pack(kind, value))
 
     def current(self) -> tuple[int, float]:
         """Number of the ticket the child runs or ran last, and when it started (monotonic seconds)."""
@@ -125,6 +134,8 @@ class Child(asyncio.Protocol):
             await asyncio.wait_for(self._eof.wait(), _LAST_WORDS)
         if self._transport is not None:
             self._transport.abort()
+        if self.orders is not None:
+            self.orders.close()
         self.on_exit(how)
 
 
@@ -188,12 +199,13 @@ class Nursery:
         token = next(self._tokens)
         self._unborn[token] = born = loop.create_future()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs, tempfile.TemporaryFile() as marker:
+        child.orders, their_orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs, their_orders, tempfile.TemporaryFile() as marker:
             marker.truncate(MARKER.size)
             child.marker = mmap.mmap(marker.fileno(), MARKER.size)
             request = pack(Frame.FORK, (token, int(lane)))
             try:
-                socket.send_fds(self._control, [request], [theirs.fileno(), marker.fileno()])
+                socket.send_fds(self._control, [request], [theirs.fileno(), their_orders.fileno(), marker.fileno()])
             except OSError as error:
                 ours.close()
                 raise WorkerUnavailable(f"the zygote does not answer: {error}") from error

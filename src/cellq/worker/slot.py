@@ -242,7 +242,7 @@ class Slot:
         if force or (len(self.placed) > 1 and time.monotonic() - self._last_done > RECALL_AFTER):
             self._window = 1
             self._last_done = time.monotonic()
-            self._child.send(Frame.RECALL, None)
+            self._child.order(Frame.RECALL, None)
 
     async def close(self) -> None:
         """End the child when it is idle, or now if it is not."""
@@ -262,7 +262,7 @@ class Slot:
         if self._child is None:  # it waits for a new process
             self._watcher.ended(Ended(self._take_out(placed.number), None, started=False, how="was not started"))
             return
-        self._child.send(Frame.CANCEL, placed.number)
+        self._child.order(Frame.CANCEL, placed.number)
         self._set_timer(placed, self._grace, lambda: self._insist(placed))
 
     def _insist(self, placed: Placed) -> None:
