@@ -115,7 +115,7 @@ class Connection:
         self._discard = discard
         self._committed = committed
         self._journal = Journal(path.with_name(path.name + ".pushed"))
-        self._bells: list[tuple[int, bytes]] = []
+        self._bells: list[tuple[int, bytes, int]] = []
         self._bells_version = -1
         self._ringer = Ringer()
         self._stale: list[tuple[int, bytes]] = []
@@ -314,16 +314,11 @@ class Connection:
                 return False
             try:
                 self._journal.append(self._sql, message, code, self._clock())
-                # Asked behind the append: who listens from later on looks later, and finds what was pushed.
-                version = self._gate.count() if self._gate is not None else -1
-                if version != self._bells_version or version < 0:
-                    self._bells = self._sql.execute(statements("turn").bells, (1 << Topic.WORK,)).fetchall()
-                    self._bells_version = version
+                # Behind the append: who listens from later on looks later, and finds what was pushed.
+                self._look_for_bells(self._sql)
             except (OSError, sqlite3.Error):
                 return False  # the ordinary way tells what is wrong; a push is harmless when repeated
-            bells = [bell for bell in self._bells if bell[0] != self.own_port]
-            if self._ringer.ring(bells, 1 << Topic.WORK):
-                self._bells_version = -1
+            self._stale += self._ring(1 << Topic.WORK)
         if self.own_topics >> Topic.WORK & 1:
             self._tell([], 1 << Topic.WORK)
         return True
@@ -332,6 +327,20 @@ class Connection:
     def behind(self) -> bool:
         """There may be something in a journal that is not in the rows."""
         return self._journal.behind()
+
+    def _look_for_bells(self, sql: sqlite3.Connection) -> None:
+        """Know who listens, after a write: those who begin to later look themselves."""
+        version = self._gate.count() if self._gate is not None else -1
+        if version != self._bells_version or version < 0:
+            with suppress(sqlite3.Error):  # what was written is written; the next one looks again
+                self._bells = sql.execute(statements("turn").bells).fetchall()
+                self._bells_version = version
+
+    def _ring(self, topics: int) -> list[tuple[int, bytes]]:
+        """Ring whoever listens for one of these topics; gives the bells that nobody answers to."""
+        mine = self.own_port
+        bells = [(port, secret) for port, secret, wanted in self._bells if wanted & topics and port != mine]
+        return self._ringer.ring(bells, topics)
 
     def remove_journals(self) -> None:
         """Remove the journals that are finished."""
@@ -450,10 +459,13 @@ class Connection:
                     work.result = work.do(turn)
                 for bell in self._stale:
                     sql.execute(statements("wait").take_down, bell)
-                bells = turn.settle()
+                    turn.bells_changed = True
+                turn.settle()
                 sql.execute("COMMIT")
                 if turn.bells_changed:
                     self._gate.bump()
+                if turn.topics:
+                    self._look_for_bells(sql)
             except BaseException:
                 if sql.in_transaction:  # a full disk has rolled it back already
                     sql.execute("ROLLBACK")
@@ -466,7 +478,7 @@ class Connection:
                 work.error = unavailable(self.path, error) if isinstance(error, sqlite3.Error | OSError) else error
             return 0
         self._journal.committed()
-        self._stale = self._ringer.ring([bell for bell in bells if bell[0] != self.own_port], turn.topics)
+        self._stale = self._ring(turn.topics)
         for held in turn.discards:
             with suppress(OSError):
                 self._discard(held)

@@ -109,13 +109,12 @@ class Turn:
             found = self._lines.queue_ids[name] = self._intern("queue", (name,))
         return found
 
-    def settle(self) -> list[tuple[int, bytes]]:
-        """Write what was added up. Last thing before the commit; gives the bells to ring after it."""
+    def settle(self) -> None:
+        """Write what was added up. Last thing before the commit."""
         if self._last_ended >= 0:
             self.sql.execute(_SQL.set_serial, (self._last_ended,))
         for (line_id, state), jobs in self._ended.items():
             self.sql.execute(_SQL.tally, (line_id, state, jobs))
-        return self.sql.execute(_SQL.bells, (self.topics,)).fetchall() if self.topics else []
 
     def _intern(self, kind: str, keys: tuple[object, ...]) -> int:
         row = self.sql.execute(getattr(_SQL, kind), keys).fetchone()

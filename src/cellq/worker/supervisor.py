@@ -250,14 +250,17 @@ class Supervisor(Watcher):
                     await asyncio.sleep(_LOOK_AGAIN * self._random.uniform(0.5, 1.0))
                     continue
                 now = time.monotonic()
-                full = any(len(claims) >= asked for asked in room.values() if asked)
-                earliest = now + STREAM_PACE if len(claims) > 1 and not full else 0.0
+                earliest = 0.0
                 if claims:
+                    self._backlog += [(now, claim) for claim in claims]
+                    self._place()
                     self._active.set()
                     self._last_busy = now
-                    self._backlog += [(now, claim) for claim in claims]
                     given = Counter(lane_of(claim.kind) for claim in claims)
-                    self._more |= {lane for lane in Lane if room[lane] and given[lane] == room[lane]}
+                    full = {lane for lane, asked in room.items() if asked and given[lane] == asked}
+                    self._more |= full
+                    if len(claims) > 1 and not full:
+                        earliest = now + STREAM_PACE
                     continue
                 if next_due is not None:
                     pause = min(pause, max(0.0, next_due - time.time()))

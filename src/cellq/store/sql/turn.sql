@@ -23,4 +23,4 @@ INSERT INTO line (queue, lane, runtime) VALUES (?, ?, ?)
 SELECT line.queue, queue.name, line.lane, line.runtime FROM line JOIN queue ON queue.id = line.queue WHERE line.id = ?
 
 -- name: bells
-SELECT port, secret FROM bell WHERE topics & ?
+SELECT port, secret, topics FROM bell
