@@ -168,15 +168,21 @@ class Journal:
     def catch_up(self, turn: Turn) -> None:
         """Move what `behind` has just found into rows, inside a transaction, in the order of pushing."""
         self._reached = {}
-        self.look_up(turn.sql)
+        self._identity(turn.sql)
         records: list[_Record] = []
         for name, size in self._ahead:
+            if not name.startswith(self._database):
+                continue
             place = self._places.get(name, 0)
-            if size > place and name.startswith(self._database):
-                found, reached = _read(f"{self._folder}/{name}", place, size)
-                records += found
+            found, reached = _read(f"{self._folder}/{name}", place, size)
+            if reached > place and not self._moved(turn.sql, name, place, reached):
+                self.look_up(turn.sql)  # somebody else has been here since we last looked
+                place = self._places.get(name, 0)
+                found, reached = _read(f"{self._folder}/{name}", place, size) if size > place else ([], place)
                 if reached > place:
-                    turn.sql.execute(_SQL.reach, (name, reached))
+                    self._moved(turn.sql, name, place, reached)
+            if size > place:
+                records += found
                 # A torn end is passed over in our memory only; its writer, if alive, takes it back.
                 self._reached[name] = reached if found else size
         if records:
@@ -185,6 +191,13 @@ class Journal:
             messages = [record.message for record in records]
             payloads = [m.payload for m in messages if isinstance(m.payload, bytes)]
             asking.push(turn, messages, payloads, code, [record.pushed for record in records])
+
+    @staticmethod
+    def _moved(sql: sqlite3.Connection, name: str, place: int, reached: int) -> bool:
+        """Note how far the database comes with this transaction; False, and nothing done, if it was not at `place`."""
+        if place:
+            return sql.execute(_SQL.move, (reached, name, place)).rowcount == 1
+        return sql.execute(_SQL.begin, (name, reached)).rowcount == 1
 
     def committed(self) -> None:
         """What `catch_up` did is in the database now."""
