@@ -32,7 +32,7 @@ class Frame(IntEnum):
     FORK = 1  # (token, lane)
     # zygote → worker
     BORN = 2  # (token, pid)
-    DIED = 3  # (pid, wait status, peak memory in bytes)
+    DIED = 3  # (pid, wait status)
     WARM = 4  # everything to be preloaded is loaded: children born from now on have it
     # worker → slot; a sync slot gets CANCEL and RECALL on a socket of their own
     CODE = 10  # (digest, sealed function or None when the store has lost it)

@@ -164,7 +164,7 @@ class Capture:
         if self._said and time.monotonic() - self._last_flush > _FLUSH_PAUSE:
             self._flush(progress=False)
 
-    def settle(self, job: CurrentJob | None = None) -> None:
+    def settle(self) -> None:
         """Send everything said so far; called when a job has ended, before its outcome is sent."""
         if self._libc is not None:
             self._libc.fflush(None)  # what C code printed and has not flushed belongs to this job

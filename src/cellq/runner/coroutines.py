@@ -123,7 +123,7 @@ class CoroutineSlot:
             done = self._calls.failed(ticket, error, time.monotonic() - started)
         else:
             done = self._calls.ok(ticket, value, time.monotonic() - started)
-        self._capture.settle(job)
+        self._capture.settle()
         del self._tasks[ticket.number]
         if not self._done:
             asyncio.get_running_loop().call_soon(self._send_done)

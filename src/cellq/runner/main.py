@@ -206,7 +206,7 @@ class SyncSlot:
         self._in_user_code = False
         if done.status == "interrupted":
             _end_descendants()
-        self._capture.settle(job)
+        self._capture.settle()
         context.enter(None, whole_process=True)
         with self._switch:
             self._current = 0

@@ -5,7 +5,7 @@ worker starts one process, this one, which imports what every slot needs and the
 
      worker ── FORK (token, lane) + 3 descriptors ──▶ zygote ── fork ──▶ child: its own session, dies with the zygote
             ◀──────────────── BORN (token, pid) ───── zygote
-            ◀─────── DIED (pid, status, memory) ───── zygote  ◀─ SIGCHLD
+            ◀─────── DIED (pid, status) ───────────── zygote  ◀─ SIGCHLD
 
 What users want preloaded it imports when it has nothing else to do, module by module, and says when that is done: a
 worker is ready at once, and a little later its new slots have numpy before a job asks for it.
@@ -22,7 +22,6 @@ import gc
 import importlib
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -155,13 +154,13 @@ class Zygote:
     def _reap(self) -> None:
         while self._children:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
             self._children.discard(pid)
-            self._tell(Frame.DIED, (pid, status, _peak_memory(usage)))
+            self._tell(Frame.DIED, (pid, status))
 
     def _tell(self, kind: Frame, value: object) -> None:
         with contextlib.suppress(OSError):  # the worker is gone: the next read says so
@@ -172,11 +171,6 @@ class Zygote:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         os._exit(0)
-
-
-def _peak_memory(usage: resource.struct_rusage) -> int:
-    # ru_maxrss is in KiB on Linux, in bytes on macOS (getrusage(2) of each).
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def run(descriptor: int, config: str) -> None:

@@ -157,7 +157,11 @@ class Journal:
 
     def behind(self) -> bool:
         """Whether some journal is longer than what the database is known to hold of it."""
-        self._ahead = [(name, size) for name, size in self._sizes() if size > self._places.get(name, 0)]
+        self._ahead = [
+            (name, size)
+            for name, size in self._sizes()
+            if size > self._places.get(name, 0) and name.startswith(self._database)
+        ]
         return bool(self._ahead)
 
     def look_up(self, sql: sqlite3.Connection) -> None:

@@ -52,7 +52,6 @@ class Child(asyncio.Protocol):
         self.lane = lane
         self.pid = 0
         self.used = False
-        self.peak_memory = 0
         self.on_frame: Callable[[Frame, object], None] = lambda _kind, _value: None
         self.on_exit: Callable[[str], None] = lambda _how: None
         self.marker = mmap.mmap(-1, MARKER.size)
@@ -176,13 +175,13 @@ class Nursery:
         self._decoder = Decoder()
         asyncio.get_running_loop().add_reader(ours, self._readable)
 
-    async def birth(self, lane: Lane, *, fresh_spare: bool = True) -> Child:
+    async def birth(self, lane: Lane) -> Child:
         """A new child, unused; a spare one when there is one.
 
         Raises:
             WorkerUnavailable: none came up.
         """
-        if lane is Lane.SYNC and fresh_spare:
+        if lane is Lane.SYNC:
             spare, self._spare = self._spare, None
             child = await (spare if spare is not None else self._birth(lane))
             if not child.alive:  # killed while it was waiting
@@ -229,10 +228,9 @@ class Nursery:
                     born = self._unborn.pop(token, None)
                     if born is not None and not born.done():
                         born.set_result(pid)
-                case Frame.DIED, (int(pid), int(status), int(peak)):
+                case Frame.DIED, (int(pid), int(status)):
                     child = self._children.pop(pid, None)
                     if child is not None:
-                        child.peak_memory = peak
                         self._bury(child, _how(status))
                 case Frame.WARM, None:
                     self._renew_spare()
