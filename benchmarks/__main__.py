@@ -30,6 +30,7 @@ SUBJECTS = (
     "arrays",
     "stopping",
     "notebook",
+    "serving",
 )
 """One file each, with `measure(room, *, quick) -> list[Line]`."""
 

@@ -38,9 +38,14 @@ def stand(room: Path, name: str, *options: str, slots: int = 2) -> Iterator[tupl
 @contextlib.contextmanager
 def worker(url: str, *options: str, slots: int = 2) -> Iterator[int]:
     """A `cellq worker` process; its process id."""
-    command = [sys.executable, "-P", "-m", "cellq", "worker", "--url", url, "-n", str(slots)]
-    with running([*command, "--log-level", "WARNING", *options]) as pid:
+    with running([*command(url, slots), *options]) as pid:
         yield pid
+
+
+def command(url: str, slots: int) -> list[str]:
+    """The command line of a `cellq worker`."""
+    start = [sys.executable, "-P", "-m", "cellq", "worker", "--url", url]
+    return [*start, "-n", str(slots), "--log-level", "WARNING"]
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION
 from typing import Generic, NamedTuple, TypeVar, cast, overload
 
+from cellq.client.connection import Connection
 from cellq.client.endings import Endings, deadline_after, until
 from cellq.client.job import AsyncJob
 from cellq.client.portal import Ask, awaiting, portal
@@ -65,6 +66,10 @@ class AsyncJobGroup(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self)} jobs>"
+
+    def sources(self) -> dict[Connection, list[JobId]]:
+        """Where its jobs are: their ids, by the connection they were made with; for the notebook room."""
+        return {source: [record.id for record in some] for source, some in by_connection(self._records).items()}
 
     async def results(self, timeout: float | None = None) -> list[R]:
         """What the jobs returned, in their order.

@@ -6,10 +6,11 @@ Values are unpickled in the caller's thread, never in the portal's: that may tak
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Coroutine, Generator
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
-from cellq.client import verdict
+from cellq.client import verdict, waiting
 from cellq.client.connection import Connection
 from cellq.client.facts import Facts
 from cellq.client.portal import Ask, awaiting, blocking
@@ -117,6 +118,20 @@ class AsyncJob(Facts, Generic[R]):
         """
         await self._ask(self._record.look())
         return self
+
+    async def why(self) -> str:
+        """What a pending job waits for, in a sentence for people; "" for one that has started.
+
+        Raises:
+            Expired: it was pruned or deleted.
+        """
+        return await self._ask(self._why())
+
+    async def _why(self) -> str:
+        await self._record.look()
+        row, connection = self._record.row, self._record.connection
+        assert row is not None
+        return waiting.why(row, await (await connection.ready()).count(), connection.url, time.time())
 
     async def cancel(self) -> Changed:
         """Stop it, or take it out of its queue. Legal in every state, and may be repeated.

@@ -137,6 +137,11 @@ class AsyncQueue:
 
     # ------------------------------------------------------------------------------------------- enqueuing
 
+    @property
+    def connection(self) -> Connection:
+        """The client's side of the store; for the notebook room."""
+        return self._connection
+
     @overload
     async def enqueue(
         self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
@@ -341,9 +346,14 @@ class AsyncQueue:
                 break
         return rows
 
-    async def recent(self, limit: int = 20) -> list[Row]:
-        """The newest jobs of the whole store, whatever their line, as rows; for the notebook room."""
-        return await self._ask(self._find(Filter(), limit))
+    async def recent(self, limit: int = 20, *, states: tuple[State, ...] = (), key: str | None = None) -> list[Row]:
+        """The newest jobs of the whole store, whatever their line, as rows; for the notebook room.
+
+        Args:
+            states: only those in one of these states.
+            key: only those with this key.
+        """
+        return await self._ask(self._find(Filter(states=states, key=key), limit))
 
     async def count(self) -> dict[State, int]:
         """How many jobs of this line are in each state."""

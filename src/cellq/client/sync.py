@@ -142,6 +142,10 @@ class Job(Facts, Generic[R]):
         settle(self._twin.refresh())
         return self
 
+    def why(self) -> str:
+        """What a pending job waits for, in a sentence for people; "" for one that has started."""
+        return settle(self._twin.why())
+
     def cancel(self) -> Changed:
         """Stop it, or take it out of its queue. Legal in every state, and may be repeated.
 
@@ -220,6 +224,10 @@ class JobGroup(Generic[R]):
 
     def _repr_html_(self) -> str:
         return html.escape(repr(self)[1:-1])
+
+    def asynchronous(self) -> AsyncJobGroup[R]:
+        """The same group for coroutines."""
+        return AsyncJobGroup(self._records)
 
     def results(self, timeout: float | None = None) -> list[R]:
         """What the jobs returned, in their order.
@@ -402,9 +410,9 @@ class Queue:
         """The workers of the store that are alive, whatever queues they serve."""
         return settle(self._twin.workers())
 
-    def recent(self, limit: int = 20) -> list[Row]:
+    def recent(self, limit: int = 20, *, states: tuple[State, ...] = (), key: str | None = None) -> list[Row]:
         """The newest jobs of the whole store as rows; see `AsyncQueue.recent`."""
-        return settle(self._twin.recent(limit))
+        return settle(self._twin.recent(limit, states=states, key=key))
 
     def asynchronous(self) -> AsyncQueue:
         """The same queue for coroutines; shares the connection."""
