@@ -11,8 +11,9 @@ import pytest
 SOURCE = pathlib.Path(__file__).parent.parent / "src" / "cellq"
 
 # Each room and the rooms below it that it may use. Whoever is not named must not be imported.
-GROUND = {"errors", "ids", "options", "message", "settings"}
+GROUND = {"call", "errors", "ids", "options", "message", "settings"}
 MAY_IMPORT = {
+    "call": {"ids"},
     "errors": set(),
     "ids": set(),
     "options": set(),
@@ -28,8 +29,9 @@ MAY_IMPORT = {
     "app": GROUND | {"store", "client", "worker"},
     "notebook": GROUND | {"client", "cell", "worker.launch"},
     "cli": GROUND | {"store", "client", "app", "worker.launch"},
+    "testing": GROUND | {"wire", "store", "frames", "client", "runner", "worker", "app"},
     "__main__": {"cli"},
-    "__init__": GROUND | {"client", "app", "notebook", "runner.context"},
+    "__init__": GROUND | {"client", "app", "notebook", "runner.context", "worker.middleware"},
 }
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import pathlib
 import subprocess
 import sys
 
 import cellq
 
 PUBLIC = {
-    "AsyncJob", "AsyncJobGroup", "AsyncQueue", "CellqError", "Changed", "Expired", "Failure", "Job", "JobCancelled",
-    "JobFailed", "JobGroup", "JobLost", "JobTimeout", "NotPicklable", "NotReady", "Options", "Progress", "Queue",
-    "State", "StoreUnavailable", "TooLarge", "Untrusted", "Worker", "WorkerUnavailable", "WrongPython",
-    "as_completed", "current_job", "progress", "track", "wait",
+    "App", "AsyncJob", "AsyncJobGroup", "AsyncQueue", "CellqError", "Changed", "Expired", "Failure", "Handler",
+    "Job", "JobCancelled", "JobFailed", "JobGroup", "JobLost", "JobTimeout", "MaxAge", "Message", "Middleware",
+    "NotPicklable", "NotReady", "Options", "Progress", "Queue", "RateLimit", "RejectMessage", "RemoteError",
+    "Retry", "RetryMessage", "Sentry", "State", "StoreUnavailable", "Task", "Timeout", "TooLarge", "Untrusted",
+    "Worker", "WorkerUnavailable", "WrongPython", "as_completed", "attach", "current_job", "progress", "task",
+    "track", "wait",
 }  # fmt: skip
 
 HEAVY = {"IPython", "ipywidgets", "matplotlib", "numpy", "redis", "rich", "click", "cellq.app", "cellq.notebook"}
@@ -36,3 +40,12 @@ def test_importing_cellq_loads_nothing_of_the_notebook_or_the_worker() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(cellq, "no_such_name")
+
+
+def test_type_checkers_see_every_public_name() -> None:
+    stub = ast.parse((pathlib.Path(cellq.__file__).parent / "__init__.pyi").read_text())
+    imported = {alias.name for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    defined = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+    (listed,) = (ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign))
+    assert listed == cellq.__all__
+    assert set(listed) <= imported | defined

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
+from cellq.call import Handler, Message
 from cellq.client.group import AsyncJobGroup, Progress
 from cellq.client.job import AsyncJob
 from cellq.client.queue import AsyncQueue
 from cellq.client.sync import Job, JobGroup, Queue, as_completed, wait
+from cellq.client.task import Task, task
 from cellq.errors import (
     CellqError,
     Expired,
@@ -18,6 +21,9 @@ from cellq.errors import (
     JobTimeout,
     NotPicklable,
     NotReady,
+    RejectMessage,
+    RemoteError,
+    RetryMessage,
     StoreUnavailable,
     TooLarge,
     Untrusted,
@@ -31,6 +37,13 @@ __version__ = "0.1.0"
 
 # Loaded when they are first used: `import cellq` must not cost what a worker or a notebook needs.
 _LATER = {
+    "App": "cellq.app",
+    "MaxAge": "cellq.worker.middleware",
+    "Middleware": "cellq.worker.middleware",
+    "RateLimit": "cellq.worker.middleware",
+    "Retry": "cellq.worker.middleware",
+    "Sentry": "cellq.worker.middleware",
+    "Timeout": "cellq.worker.middleware",
     "Worker": "cellq.app",
     "current_job": "cellq.runner.context",
     "progress": "cellq.runner.context",
@@ -38,6 +51,7 @@ _LATER = {
 }
 
 __all__ = [
+    "App",
     "AsyncJob",
     "AsyncJobGroup",
     "AsyncQueue",
@@ -45,27 +59,41 @@ __all__ = [
     "Changed",
     "Expired",
     "Failure",
+    "Handler",
     "Job",
     "JobCancelled",
     "JobFailed",
     "JobGroup",
     "JobLost",
     "JobTimeout",
+    "MaxAge",
+    "Message",
+    "Middleware",
     "NotPicklable",
     "NotReady",
     "Options",
     "Progress",
     "Queue",
+    "RateLimit",
+    "RejectMessage",
+    "RemoteError",
+    "Retry",
+    "RetryMessage",
+    "Sentry",
     "State",
     "StoreUnavailable",
+    "Task",
+    "Timeout",
     "TooLarge",
     "Untrusted",
     "Worker",
     "WorkerUnavailable",
     "WrongPython",
     "as_completed",
+    "attach",
     "current_job",
     "progress",
+    "task",
     "track",
     "wait",
 ]
@@ -80,6 +108,27 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def attach(job: Job[Any] | str) -> Job[Any]:
+    """Show a job in the notebook cell that runs now: all it has said so far, then what it says until it has ended.
+
+    The names that a cell's job gives come back too, if they do not exist in the notebook.
+
+    Args:
+        job: the job or its id, of which the last digits are enough; of whatever notebook or program.
+
+    Raises:
+        CellqError: this is no notebook.
+        TypeError, ValueError, Expired, StoreUnavailable: there is no such job, or no way to it.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None:
+        raise CellqError("attach shows a job in a notebook's cell, and this is none; here, see job.logs(follow=True)")
+    session = importlib.import_module("cellq.notebook").session_of(shell)
+    attached: Job[Any] = session.attach(job)
+    return attached
 
 
 def load_ipython_extension(ipython: Any) -> None:

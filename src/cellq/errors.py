@@ -77,3 +77,79 @@ class StoreUnavailable(CellqError):
 
 class WorkerUnavailable(CellqError):
     """A worker could not be started, or did not come up in time."""
+
+
+class RemoteError(CellqError):
+    """What a job's own failure looks like to middleware, which runs in the worker: text only, nothing is unpickled.
+
+    Attributes:
+        cause: "exception", "timeout" (it ran too long), "lost" (its process died) or "result" (it cannot be pickled).
+        types: qualified names of the exception's classes, most special first, e.g. `"builtins.ValueError"`.
+        message: what people read first.
+        traceback: as formatted where it was raised, may be empty.
+        again: the job runs again anyway, because it has `retries` left.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause: str = "exception",
+        types: tuple[str, ...] = (),
+        traceback: str = "",
+        again: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.cause = cause
+        self.types = types
+        self.traceback = traceback
+        self.again = again
+
+    def matches(self, kind: str | type[BaseException]) -> bool:
+        """Whether it is of this class, or of one derived from it.
+
+        Args:
+            kind: the class, its qualified name, or its bare name ("HTTPError").
+        """
+        if isinstance(kind, type):
+            kind = f"{kind.__module__}.{kind.__qualname__}"
+        return any(name == kind or name.rpartition(".")[2] == kind for name in self.types)
+
+
+class RetryMessage(Exception):
+    """Raise it in a job or in middleware to have the job run again later.
+
+    (No `CellqError`: a job that catches those shall not catch its own wish.)
+
+    Args:
+        delay: seconds until then.
+        reason: what people read meanwhile.
+        counts: whether this attempt is one of those that the job may have; False for one that only had to wait.
+
+    Raises:
+        ValueError: the delay is negative, or not a number of seconds.
+    """
+
+    def __init__(self, delay: float = 0.0, reason: str = "", *, counts: bool = True) -> None:
+        if not isinstance(delay, int | float) or not 0 <= delay < float("inf"):
+            raise ValueError(f"delay must be 0 or more seconds, not {delay!r}")
+        super().__init__(delay, reason)
+        self.delay = float(delay)
+        self.reason = reason
+        self.counts = counts
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class RejectMessage(Exception):
+    """Raise it in a job or in middleware to end the job as failed, whatever attempts it has left.
+
+    Args:
+        reason: why, for people.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -40,6 +40,7 @@ class Frame(IntEnum):
     CANCEL = 12  # number of the ticket to interrupt
     RECALL = 13  # give back what has not been started
     STOP = 14  # end once idle
+    TASK = 15  # (digest of its name, where its function is: a `call.Place`)
     # slot → worker
     EVENTS = 20  # [(job id, attempt, kind, json), ...]
     DONE = 21  # [done, ...]
@@ -63,6 +64,7 @@ class Ticket(NamedTuple):
     queue: str
     code: bytes
     payload: bytes | tuple[str, int]
+    refunds: int = 0  # starts that did not count
 
 
 class Done(NamedTuple):
@@ -74,6 +76,7 @@ class Done(NamedTuple):
     failure: tuple[str, tuple[str, ...], str, str] | None
     error: bytes | tuple[str, int] | None
     seconds: float
+    delay: float | None = None  # it raised RetryMessage, and asks to be run again after so many seconds
 
 
 def flat(blob: Blob) -> bytes | tuple[str, int]:

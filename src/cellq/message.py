@@ -224,7 +224,8 @@ class Failure:
 
     Attributes:
         cause: "exception", "timeout", "lost" (its process died), "result" (cannot be pickled), "untrusted",
-            "cancelled" or "rejected".
+            "cancelled", "retry" (it asked to run again), "rejected" (it, or a middleware, wants no other attempt),
+            "refused" (its worker runs no such thing) or "middleware" (which raised).
         types: qualified names of the exception's classes, most special first.
         message: what people read first, one or two lines.
         traceback: as formatted in the slot, may hold ANSI colours.
@@ -238,7 +239,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one attempt ended. `delay` (seconds) counts for RETRY only; `ctx` replaces the job's when not None."""
+    """How one attempt ended. `delay` (seconds) is for RETRY and RELEASED; `ctx` replaces the job's when not None."""
 
     lease: Lease
     ending: Ending

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
+from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,3 +78,40 @@ def retry_delay(backoff: float, attempt: int, rng: random.Random) -> float:
     """
     ceiling = min(backoff * 2.0 ** min(attempt - 1, 32), 3600.0)
     return ceiling / 2 + rng.random() * ceiling / 2
+
+
+_PER = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def per_second(rate: str | float) -> float:
+    """A rate as a number per second.
+
+    Args:
+        rate: such a number, or "10/s", "100/m", "1000/h", "5000/d".
+
+    Raises:
+        TypeError, ValueError: it is no rate, or not more than 0.
+    """
+    if isinstance(rate, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*/\s*([smhd])\s*", rate)
+        number = float(found[1]) / _PER[found[2]] if found else 0.0
+    elif isinstance(rate, int | float) and not isinstance(rate, bool):
+        number = float(rate)
+    else:
+        raise TypeError(f"a rate is text like '10/s' or a number per second, not {rate!r}")
+    if not 0 < number < float("inf"):
+        raise ValueError(f"a rate is more than 0 and looks like '10/s', '100/m', '1000/h' or '5000/d', not {rate!r}")
+    return number
+
+
+def seconds(name: str, span: float | timedelta) -> float:
+    """A time span in seconds, more than 0.
+
+    Raises:
+        TypeError, ValueError: it is no such thing; the message calls it `name`.
+    """
+    number = span.total_seconds() if isinstance(span, timedelta) else span
+    _check_seconds(name, number)
+    if not number > 0:
+        raise ValueError(f"{name} must be more than 0 seconds, not {span!r}")
+    return float(number)

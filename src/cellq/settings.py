@@ -3,6 +3,7 @@
 | setting | environment | default |
 |---|---|---|
 | the store | `CELLQ_URL` | `./.cellq/jobs.db` (SQLite) |
+| the part of a Redis server that is ours | `CELLQ_NAMESPACE` | `cellq` |
 | the secret | `CELLQ_SECRET` | a file made once per user, mode 0600 |
 | the user data directory | `CELLQ_HOME` | what the platform uses for such things |
 """
@@ -21,7 +22,11 @@ from cellq.errors import CellqError
 RUNTIME = f"{sys.version_info.major}.{sys.version_info.minor}"
 """This interpreter's minor version: code pickled by one minor version is only loaded by the same one."""
 
+in_slot = False
+"""True in the processes that jobs run in. Set by the zygote, which they are forked from."""
+
 _MIN_SECRET = 16
+_SERVERS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
 def home() -> Path:
@@ -54,9 +59,9 @@ def store_url(url: str | os.PathLike[str] | None = None) -> str:
         if not rest.startswith("/") or len(rest) < 2:
             raise ValueError(f"{text!r}: write sqlite:///relative.db or sqlite:////absolute/path.db")
         return _sqlite_url(Path(rest[1:]))
-    if scheme in ("redis", "rediss", "unix", "memory"):
+    if scheme == "memory" or scheme.lower() in _SERVERS:
         return text
-    raise ValueError(f"{text!r}: known stores are sqlite:///, redis://, rediss://, unix:// and memory://")
+    raise ValueError(f"{scheme + '://'!r}: known stores are sqlite:///, memory:// and {'://, '.join(_SERVERS)}://")
 
 
 def _sqlite_url(path: Path) -> str:

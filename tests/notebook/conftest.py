@@ -3,13 +3,14 @@
 import contextlib
 import os
 import pathlib
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
 from frontend import Frontend
-from lab import Lab, Notebook, browser, chromium, write_notebook
+from lab import PLACES, Lab, Notebook, browser, chromium, write_notebook
 from playwright.sync_api import Browser
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -52,6 +53,8 @@ def front(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str])
     found = Frontend(tmp_path_factory.mktemp("front"), environment)
     try:
         found.run("%load_ext cellq")
+        # Nobody here draws widgets; on a busy machine the kernel would come to know that, and send plain HTML instead.
+        found.run("import cellq.notebook.widgets\ncellq.notebook.widgets._PATIENCE = float('inf')\ndel cellq")
         found.run("%%enqueue --wait\n1")
         yield found
     finally:
@@ -97,13 +100,21 @@ def chrome() -> Iterator[Browser]:
         yield found
 
 
+@pytest.fixture(params=sorted(PLACES))
+def app(request: pytest.FixtureRequest) -> str:
+    """An application that shows notebooks; a test that takes this runs in each of them."""
+    return str(request.param)
+
+
 @pytest.fixture
 def open_notebook(chrome: Browser, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Callable[..., Notebook]]:
     """Opens notebooks made of cells or copied, each in a folder of its own; their kernels end with the test."""
     contexts = []
 
-    def open_one(cells: list[str] | pathlib.Path, *, dark: bool = False, broken: bool = False) -> Notebook:
-        folder = lab.root / f"{request.node.name}-{len(contexts)}"
+    def open_one(
+        cells: list[str] | pathlib.Path, *, app: str = "lab", dark: bool = False, broken: bool = False
+    ) -> Notebook:
+        folder = lab.root / re.sub(r"\W+", "-", f"{request.node.name}-{len(contexts)}")
         folder.mkdir()
         path = folder / "notebook.ipynb"
         if isinstance(cells, pathlib.Path):
@@ -114,7 +125,7 @@ def open_notebook(chrome: Browser, lab: Lab, request: pytest.FixtureRequest) -> 
         contexts.append(context)
         if broken:  # a server without anywidget
             context.route("**/extensions/anywidget/**", lambda route: route.abort())
-        notebook = Notebook(lab, context.new_page(), str(path.relative_to(lab.root)))
+        notebook = Notebook(lab, context.new_page(), str(path.relative_to(lab.root)), app)
         if dark:
             notebook.change_theme("JupyterLab Dark")
         return notebook

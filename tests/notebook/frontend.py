@@ -145,6 +145,11 @@ class Frontend:
         # What a cell says during its run arrives before its "idle".
         cell.until(lambda cell: cell.idle, "the kernel has gone idle")
 
+    def press(self, model: str, message: dict[str, Any]) -> None:
+        """Send a message to a widget, as its buttons do."""
+        content = {"comm_id": model, "data": {"method": "custom", "content": message}}
+        self._client.shell_channel.send(self._client.session.msg("comm_msg", content))
+
     def interrupt(self) -> None:
         """Press the stop button."""
         self.manager.interrupt_kernel()

@@ -1,7 +1,8 @@
 """Drives a real JupyterLab in a headless Chromium: one server and one browser for all tests of a session.
 
-A notebook is opened in a page of its own; cells are run by JupyterLab's own commands, and what is asserted is what is
-on screen (`text`) or what would be saved (`outputs`).
+The same server has Jupyter Notebook 7 as well, at other addresses. A notebook is opened in a page of its own; cells are
+run by the applications' own commands, and what is asserted is what is on screen (`text`) or what would be saved
+(`outputs`).
 """
 
 import contextlib
@@ -35,6 +36,9 @@ OVERRIDES = {
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
 }
+
+PLACES = {"lab": "doc/tree", "notebook": "notebooks"}
+"""Where the server's applications show a notebook: JupyterLab, and Jupyter Notebook 7."""
 
 PANEL = """
 const app = window.jupyterapp;
@@ -86,7 +90,8 @@ class Lab:
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
         command += [f"--port={self.port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
         command += ["--ServerApp.password=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={self.root}"]
-        command += [f"--LabApp.app_settings_dir={settings}", "--LabApp.expose_app_in_browser=True"]
+        for app in ("LabApp", "JupyterNotebookApp"):
+            command += [f"--{app}.app_settings_dir={settings}", f"--{app}.expose_app_in_browser=True"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=self._environment, cwd=self.root
@@ -128,15 +133,24 @@ class Notebook:
         lab: its server.
         page: where it is shown.
         name: its path below the server's root.
+        app: one of `PLACES`.
     """
 
-    def __init__(self, lab: Lab, page: Page, name: str) -> None:
+    def __init__(self, lab: Lab, page: Page, name: str, app: str = "lab") -> None:
         self.lab, self.page, self.name = lab, page, name
         self.console: list[str] = []
         page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
-        page.goto(f"{lab.url}/doc/tree/{name}")
+        page.goto(f"{lab.url}/{PLACES[app]}/{name}")
+        self._opened()
+
+    def _opened(self) -> None:
         ready = "return panel?.sessionContext?.session?.kernel?.status === 'idle' && !!panel.content.model"
         self.until(lambda: self._quietly(ready), "the notebook is open and its kernel idle", 90)
+
+    def reload(self) -> None:
+        """Load the page anew; the kernel goes on."""
+        self.page.reload()
+        self._opened()
 
     def _quietly(self, body: str) -> Any:
         try:

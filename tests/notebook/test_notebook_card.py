@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -117,7 +118,10 @@ def test_nothing_of_a_job_becomes_markup() -> None:
     )
     html = page(face_of(row, [evil]))
     assert "<script" not in html
-    assert html.count("&lt;script&gt;") == 6  # name, failure, bar, its label for screen readers, its note, the note
+    tags = set(re.findall(r"<(\w+)", html))
+    assert tags == {"style", "div", "span", "b"}
+    # name and its label, failure and its title, bar and its label, its numbers and their value, the note
+    assert html.count("&lt;script&gt;") == 9
 
 
 def test_a_live_card_is_sent_again_only_for_what_its_own_clock_does_not_tell() -> None:
@@ -125,6 +129,41 @@ def test_a_live_card_is_sent_again_only_for_what_its_own_clock_does_not_tell() -
     assert earlier != later
     assert earlier.still() == later.still()
     assert face_of(dataclasses.replace(ROW, cancelling=True), now=1010.0).still() != earlier.still()
+
+
+@pytest.mark.parametrize(
+    ("changes", "buttons"),
+    [
+        ({}, ["Cancel"]),
+        ({"state": State.PENDING, "started": None}, ["Cancel"]),
+        ({"cancelling": True}, ["Cancelling… (shut)"]),
+        ({"state": State.FAILED, "finished": 1003.0}, ["Retry"]),
+        ({"state": State.CANCELLED, "finished": 1003.0}, ["Retry"]),
+        ({"state": State.COMPLETED, "finished": 1003.0}, []),
+    ],
+)
+def test_what_can_be_asked_for(changes: dict[str, object], buttons: list[str]) -> None:
+    face = face_of(dataclasses.replace(ROW, **changes))  # type: ignore[arg-type]
+    assert [action.label + ("" if action.open else " (shut)") for action in face.actions] == buttons
+    assert {action.job for action in face.actions} <= {face.id}
+    assert "<button" not in page(face), "nobody answers to a saved button"
+
+
+def test_what_is_left_is_what_the_outermost_open_bar_has_left() -> None:
+    def shown_with(*bars: dict[str, object]) -> str:
+        return shown(progress=json.dumps(bars))
+
+    inner = {"id": 2, "desc": "batches", "n": 5, "total": 10, "rate": 5.0}
+    assert "running · 10 s · 14 s left" in shown_with(BAR, inner)
+    assert "running · 10 s · 1 s left" in shown_with(BAR | {"closed": True}, inner)
+    assert "running · 10 s\n" in shown_with(BAR | {"rate": None}, inner), "an inner bar says nothing of the whole"
+    assert "running · 10 s\n" in shown_with(BAR | {"total": None}, inner)
+
+
+def test_the_worker_is_named_while_it_runs_the_job() -> None:
+    assert text(face_of(ROW, now=1012.0, where="box · process 7")).endswith("running · 10 s · on box · process 7")
+    done = dataclasses.replace(ROW, state=State.COMPLETED, finished=1003.0)
+    assert "box" not in text(face_of(done, where="box · process 7"))
 
 
 def test_the_saved_style_sheet_is_short() -> None:

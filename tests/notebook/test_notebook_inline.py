@@ -87,7 +87,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_store_that_comes_back_is_read_on_where_it_was_left() -> None:
     away = StoreUnavailable("the server is away")
-    _, route = await played((ROW, [said(1, "a"), said(2, "b")]), away, away, (DONE, [said(3, "c")]))
+    _, route = await played((ROW, [said(1, "a"), said(2, "b")]), away, away, (DONE, [said(3, "c")]), (DONE, []))
     assert route.said() == ["ab", "c"]
     assert route.job.asked_after == [0, 2, 2]  # type: ignore[attr-defined]
     assert route.ended == [DONE]  # type: ignore[attr-defined]

@@ -56,8 +56,31 @@ def test_the_quickstart(
     assert "completed" in saved[0].data["text/plain"]
 
 
-def test_cancel_in_the_page_stops_a_running_job(open_notebook: Callable[..., Notebook]) -> None:
-    notebook = open_notebook([LOAD, "%%enqueue job\nprint('on it')\nwhile True: time.sleep(0.1)", "print(job.state)"])
+def test_a_cell_from_its_start_to_the_saved_file(open_notebook: Callable[..., Notebook], app: str) -> None:
+    cell = (
+        "%%enqueue job\nimport cellq\nfor i in cellq.track(range(8)):\n    print('step', i)\n    time.sleep(0.2)\ni * 6"
+    )
+    notebook = open_notebook([LOAD, cell, "print(i, job.result())"], app=app)
+    notebook.run(0)
+    notebook.run(1)
+    notebook.wait_for(1, "/8")
+    assert notebook.cell(1).get_by_role("progressbar").count() == 1
+    assert notebook.cell(1).get_by_role("button", name="Cancel job").count() == 1
+    notebook.wait_for(1, "completed")
+    notebook.until(lambda: "execute_result" in kinds(notebook, 1), "the last value is below its cell")
+    notebook.run(2)
+    notebook.wait_for(2, "7 42")
+    card, said, value = notebook.save().cells[1].outputs
+    assert set(card.data) == {"text/html", "text/plain"}, "a finished card needs no widget"
+    assert "completed" in card.data["text/plain"]
+    assert "<button" not in card.data["text/html"]
+    assert said.text == "".join(f"step {i}\n" for i in range(8))
+    assert value.data["text/plain"] == "42"
+
+
+def test_cancel_in_the_page_stops_a_running_job(open_notebook: Callable[..., Notebook], app: str) -> None:
+    endless = "%%enqueue job\nprint('on it')\nwhile True: time.sleep(0.1)"
+    notebook = open_notebook([LOAD, endless, "print(job.state)"], app=app)
     notebook.run(0)
     notebook.run(1)
     notebook.wait_for(1, "on it")
@@ -66,6 +89,47 @@ def test_cancel_in_the_page_stops_a_running_job(open_notebook: Callable[..., Not
     notebook.run(2)
     notebook.wait_for(2, "cancelled")
     assert "KeyboardInterrupt" not in notebook.text(1)
+
+
+def test_retry_in_the_page_runs_a_failed_job_in_its_cell_again(
+    open_notebook: Callable[..., Notebook], app: str
+) -> None:
+    cell = (
+        "%%enqueue job\nimport pathlib\nfile = pathlib.Path('data.txt')\nprint('reading')\nlines = 0\n"
+        "lines = len(file.read_text().split())\nlines"
+    )
+    notebook = open_notebook([LOAD, cell, "open('data.txt', 'w').write('a b c')", "print(lines)"], app=app)
+    notebook.run(0)
+    notebook.run(1)
+    notebook.wait_for(1, "FileNotFoundError")
+    notebook.run(2)
+    retry = notebook.cell(1).get_by_role("button", name="Retry job")
+    retry.wait_for()
+    assert "widget" not in str(notebook.outputs(1)[0]["data"].keys()), "what is saved needs no widget"
+    retry.click()
+    notebook.wait_for(1, "completed")
+    notebook.until(lambda: "execute_result" in kinds(notebook, 1), "the last value is below its cell")
+    assert "FileNotFoundError" not in notebook.text(1), "what the first run said is gone, as when a cell is run again"
+    assert retry.count() == 0
+    notebook.run(3)
+    notebook.wait_for(3, "3")
+    saved = notebook.save().cells[1].outputs
+    assert [output.output_type for output in saved] == ["display_data", "stream", "execute_result"]
+
+
+def test_a_card_with_retry_survives_a_reload_of_the_page(open_notebook: Callable[..., Notebook]) -> None:
+    notebook = open_notebook([LOAD, "%%enqueue job\nprint('on it')\nwhile True: time.sleep(0.1)", "job.cancel()"])
+    for index in (0, 1):
+        notebook.run(index)
+    notebook.wait_for(1, "on it")
+    notebook.run(2)
+    notebook.wait_for(1, "cancelled")
+    notebook.save()
+    notebook.reload()
+    notebook.cell(1).get_by_role("button", name="Retry job").click()
+    notebook.wait_for(1, "running")
+    notebook.cell(1).get_by_role("button", name="Cancel job").click()
+    notebook.wait_for(1, "cancelled")
 
 
 def test_cancel_in_the_page_stops_a_job_while_another_cell_blocks_the_kernel(
@@ -101,29 +165,6 @@ def test_output_arrives_under_its_own_cell_while_another_cell_blocks_the_kernel(
     assert "b" not in notebook.text(1).partition("a 0")[2]
 
 
-def test_the_card_in_a_dark_page(open_notebook: Callable[..., Notebook], artifacts: pathlib.Path) -> None:
-    nested = (
-        "%%enqueue training --retries 1\nimport cellq\nfrom tqdm.auto import tqdm\n"
-        "if cellq.current_job().attempt == 1: raise OSError('<b>the disk</b> was away')\n"
-        "for epoch in tqdm(range(3), desc='epochs'):\n"
-        "    for batch in tqdm(range(20), desc='batches', leave=False): time.sleep(0.02)\n"
-    )
-    notebook = open_notebook([LOAD, nested, "%%enqueue later --delay 600\n1", "later.cancel()"], dark=True)
-    for index in (0, 1, 2):
-        notebook.run(index)
-    notebook.wait_for(1, "batches")
-    bars = notebook.cell(1).get_by_role("progressbar")
-    notebook.until(lambda: bars.count() == 2, "both bars are there")
-    assert notebook.cell(1).get_by_role("status").inner_text() == "running"
-    notebook.wait_for(2, "starts in")
-    notebook.screenshot(artifacts / "dark-running.png")
-    notebook.wait_for(1, "completed")
-    notebook.run(3)
-    notebook.wait_for(2, "cancelled")
-    notebook.screenshot(artifacts / "dark-end.png")
-    notebook.change_theme("JupyterLab Light")
-
-
 def test_a_job_cannot_put_markup_into_the_page(open_notebook: Callable[..., Notebook]) -> None:
     evil = '<img src=x onerror="window.hit=1">'
     cell = (
@@ -137,16 +178,6 @@ def test_a_job_cannot_put_markup_into_the_page(open_notebook: Callable[..., Note
     notebook.wait_for(1, "onerror")
     notebook.wait_for(1, "failed")
     assert notebook.js("return window.hit === undefined")
-
-
-def test_the_card_can_be_used_with_the_keyboard(open_notebook: Callable[..., Notebook]) -> None:
-    notebook = open_notebook([LOAD, "%%enqueue job\nwhile True: time.sleep(0.1)"])
-    notebook.run(0)
-    notebook.run(1)
-    notebook.wait_for(1, "running")
-    notebook.cell(1).get_by_role("button", name="Cancel job").focus()
-    notebook.page.keyboard.press("Enter")
-    notebook.wait_for(1, "cancelled")
 
 
 def test_a_card_without_widgets_is_plain_html(open_notebook: Callable[..., Notebook]) -> None:

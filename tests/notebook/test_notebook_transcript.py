@@ -40,7 +40,7 @@ def test_text_of_one_stream_is_joined_and_order_is_kept() -> None:
         ("10%\r20%", "10%\r20%"),
         ("10%\r20%\r30%", "\r20%\r30%"),
         ("1\r2\r3\nnext\n", "\r2\r3\nnext\n"),
-        ("windows\r\nlines\r\n", "windows\nlines\n"),
+        ("lines of a\r\nterminal\r\n", "lines of a\r\nterminal\r\n"),
     ],
 )
 def test_what_a_return_overwrites_is_dropped(text: str, left: str) -> None:

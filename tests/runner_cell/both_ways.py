@@ -54,6 +54,8 @@ class Run:
             elif "data" in content:
                 mimes = {k: plain(v) if k.startswith("text/") else k for k, v in content["data"].items()}
                 found.append([kind, mimes, sorted(content.get("transient") or {})])
+            elif kind == "error" and content["ename"] == "UsageError":  # which a shell prints, also for a waiting cell
+                found.append(["stream", "stderr", f"UsageError: {content['evalue']}\n"])
             elif kind == "error":
                 found.append([kind, content["ename"], plain(content["evalue"])])
             else:
@@ -67,7 +69,7 @@ class Run:
 
 def plain(text: str) -> str:
     """Text without what differs between two processes: addresses, ids, colours."""
-    text = re.sub(r"0x[0-9a-fA-F]{6,}", "0x", text)
+    text = re.sub(r"0x[0-9a-fA-F]{6,}", "0x", text.replace("\r\n", "\n"))  # a terminal's line ends, of `!command`
     text = re.sub(r"/(plain|away)/nb|(?<=display_id=)[0-9a-f]{32}", "", text)
     text = re.sub(r"\(<[^>]*>, line \d+\)", "", text)
     text = re.sub(r"(?m)^(CPU times|Wall time).*$", r"\1", text)
@@ -192,6 +194,7 @@ def _plain_shell() -> tuple[Any, list[tuple[str, Any]]]:
     class ZMQNotebookShell(InteractiveShell):
         displayhook_class = Type(Hook)
         display_pub_class = Type(Pub)
+        kernel = None  # pandas takes a shell without this attribute for a terminal
 
         def enable_gui(self, gui=None):  # type: ignore[no-untyped-def]
             pass

@@ -355,6 +355,17 @@ async def test_release_refunds_the_attempt_at_once(store: Store) -> None:
     assert (await row(store, lease.id)).attempt == 1
 
 
+async def test_a_release_may_have_a_delay(store: Store, clock: Clock) -> None:
+    (lease,) = await start(store)
+    assert await store.finish([replace(released(lease), delay=5.0, ctx='{"n": 1}')]) == [True]
+    found = await row(store, lease.id)
+    assert (found.state, found.attempt, found.due) == (State.PENDING, 0, clock.now + 5)
+    assert await claim(store, A) == []
+    clock.step(5)
+    (again,) = await claim(store, A)
+    assert (again.attempt, again.ctx) == (1, '{"n": 1}')
+
+
 async def test_a_released_lease_is_stale_also_when_another_runs_the_same_attempt(store: Store) -> None:
     (lease,) = await start(store, who=A)
     await store.finish([released(lease)])

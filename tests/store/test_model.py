@@ -1,4 +1,4 @@
-"""Pins that a SQLite store and the reference in memory agree on every answer, whatever is asked in whatever order.
+"""Pins that a store and the reference in memory agree on every answer, whatever is asked in whatever order.
 
 The same programs are tried in each run, so that it fails always or never. To hunt with new ones:
 `CELLQ_HUNT=2000 pytest tests/store/test_model.py`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,24 @@ SOME = st.lists(
     st.integers(0, 1000), min_size=1, max_size=4
 )  # which ones of those that there are, counted from the newest
 
+PUSHED = {
+    "queue": QUEUES,
+    "kinds": st.lists(st.sampled_from(list(Kind)), min_size=1, max_size=3),
+    "runtime": st.sampled_from(["3.11", "3.11", "3.12", ""]),
+    "priority": st.integers(-1, 1),
+    "retries": st.integers(0, 2),
+    "delay": st.sampled_from([0.0, 0.0, 0.0, 3.0, 30.0]),
+    "code": st.sampled_from([CODE, b"d" * 32, b""]),
+}
+CLAIMED = {
+    "who": st.sampled_from(WORKERS),
+    "queues": st.sampled_from([["default", "q"], ["default", "q"], ["default", "q"], ["q"], []]),
+    "sync": st.sampled_from([3, 3, 1, 0]),
+    "coroutines": st.sampled_from([3, 3, 1, 0]),
+    "claims": st.sampled_from(["3.11", "3.11", "3.11", "3.12"]),
+    "beats": st.sampled_from([True, True, True, False]),
+}
+
 
 def pick(some: Iterable[int], of: Sequence[Any]) -> list[Any]:
     """Some of these, the same one twice now and then."""
@@ -60,7 +78,7 @@ def pick(some: Iterable[int], of: Sequence[Any]) -> list[Any]:
 
 
 class Model(RuleBasedStateMachine):
-    """Everything is asked of both stores."""
+    """Everything is asked of both stores: of SQLite here, of others in classes that say how to make them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,13 +88,21 @@ class Model(RuleBasedStateMachine):
         self.jobs: list[Message] = []
         self.leases = [Lease(b"?" * 16, 1)]
         self.reference = MemoryStore(clock=self.clock)
-        self.sqlite = SQLiteStore(Path(self.folder.name) / "jobs.db", clock=self.clock)
-        self.runner.run(self.sqlite.open())
+        self.other = self.make()
+        self.runner.run(self.other.open())
         for who in WORKERS:
             self.both(lambda store, who=who: store.beat(who, []))
 
+    def make(self) -> Store:
+        """The store to be held against the reference, empty."""
+        return SQLiteStore(Path(self.folder.name) / "jobs.db", clock=self.clock)
+
+    async def push_ahead(self, one: Message, bodies: Mapping[bytes, bytes]) -> None:
+        """The quickest way in, for stores that have one."""
+        assert self.other.push_here([one], bodies) is not None  # type: ignore[attr-defined]
+
     def teardown(self) -> None:
-        self.runner.run(self.sqlite.close())
+        self.runner.run(self.other.close())
         self.runner.close()
         self.folder.cleanup()
 
@@ -89,25 +115,16 @@ class Model(RuleBasedStateMachine):
 
     def both(self, ask: Callable[[Store], Awaitable[Any]]) -> Any:
         async def asked() -> tuple[Any, Any]:
-            return await ask(self.reference), await ask(self.sqlite)
+            return await ask(self.reference), await ask(self.other)
 
         expected, got = self.runner.run(asked())
         assert got == expected
         return got
 
     async def pages(self, wanted: Filter, marks: tuple[bytes | None, bytes | None], limit: int) -> tuple[Page, Page]:
-        return await self.reference.find(wanted, marks[0], limit), await self.sqlite.find(wanted, marks[1], limit)
+        return await self.reference.find(wanted, marks[0], limit), await self.other.find(wanted, marks[1], limit)
 
-    @rule(
-        queue=QUEUES,
-        kinds=st.lists(st.sampled_from(list(Kind)), min_size=1, max_size=3),
-        runtime=st.sampled_from(["3.11", "3.11", "3.12", ""]),
-        key=st.sampled_from([None, None, None, "k"]),
-        priority=st.integers(-1, 1),
-        retries=st.integers(0, 2),
-        delay=st.sampled_from([0.0, 0.0, 0.0, 3.0, 30.0]),
-        code=st.sampled_from([CODE, b"d" * 32, b""]),
-    )
+    @rule(**PUSHED, key=st.sampled_from([None, None, None, "k"]))
     def push(self, queue: str, kinds: list[Kind], runtime: str, code: bytes, **options: Any) -> None:
         asked = [message(kind, runtime, code=code, queue=queue, **options) for kind in kinds]
         self.both(lambda store: store.push(asked, {code: b"body"} if code else {}))
@@ -118,18 +135,59 @@ class Model(RuleBasedStateMachine):
         self.both(lambda store: store.push(pick(some, self.jobs), {}))
 
     @rule(
-        who=st.sampled_from(WORKERS),
-        queues=st.sampled_from([["default", "q"], ["default", "q"], ["default", "q"], ["q"], []]),
-        sync=st.sampled_from([3, 3, 1, 0]),
-        coroutines=st.sampled_from([3, 3, 1, 0]),
-        runtime=st.sampled_from(["3.11", "3.11", "3.11", "3.12"]),
-        beats=st.sampled_from([True, True, True, False]),
+        **PUSHED,
+        **CLAIMED,
+        smooth=st.sampled_from([True, True, False]),
+        again=st.lists(st.integers(0, 1000), max_size=2),
+        more=st.lists(st.integers(-1, 1), max_size=2),
     )
-    def claim(self, who: Any, queues: list[str], sync: int, coroutines: int, runtime: str, beats: bool) -> None:
+    def push_ahead_and_claim(
+        self,
+        again: list[int],
+        kinds: list[Kind],
+        more: list[int],
+        queue: str,
+        runtime: str,
+        code: bytes,
+        priority: int,
+        retries: int,
+        delay: float,
+        smooth: bool,
+        **claimed: Any,
+    ) -> None:
+        """The claim finds in the journal what nobody has looked at: new jobs, and some that were pushed before."""
+        if smooth:  # left to chance, something nearly always keeps one of them from being started at once
+            runtime, delay = "3.11", 0.0
+            for name in ("default", "q"):
+                self.both(lambda store, name=name: store.tune(name, QueueSettings(paused=False)))
+            claimed |= {"queues": ["default", "q"], "sync": 1000, "coroutines": 1000, "claims": "3.11", "beats": True}
+            self.claim(**claimed)
+        new = [
+            message(kind, runtime, code=code, queue=queue, priority=priority, retries=retries, delay=delay)
+            for kind in kinds
+        ]
+        new += [message(kinds[0], code=b"", priority=one) for one in more]
+        repeated = {one.id: one for one in pick(again, self.jobs)}
+        asked = [*sorted(repeated.values(), key=lambda one: one.id), *new]
+
+        async def push() -> None:
+            for one in asked:
+                bodies = {one.code: b"body"} if one.code else {}
+                await self.reference.push([one], bodies)
+                await self.push_ahead(one, bodies)
+
+        if claimed["beats"]:  # before: also a beat brings into rows what is in the journal
+            self.both(lambda store: store.beat(claimed["who"], []))
+        self.runner.run(push())
+        self.jobs += new
+        self.claim(**claimed | {"beats": False})
+
+    @rule(**CLAIMED)
+    def claim(self, who: Any, queues: list[str], sync: int, coroutines: int, claims: str, beats: bool) -> None:
         if beats:
             self.both(lambda store: store.beat(who, []))
         room = {Lane.SYNC: sync, Lane.COROUTINES: coroutines}
-        answer = self.both(lambda store: store.claim(who.id, queues, room, runtime))
+        answer = self.both(lambda store: store.claim(who.id, queues, room, claims))
         self.leases += [claim.lease for claim in answer.claims]
 
     @rule(who=st.sampled_from(WORKERS), some=SOME, signs_off=st.sampled_from([False, False, False, True]))

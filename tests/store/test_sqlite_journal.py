@@ -164,3 +164,16 @@ async def test_a_claim_finds_what_was_pushed_ahead(path: Path) -> None:
     assert claim.lease.id == one.id
     await client.close()
     await claimer.close()
+
+
+async def test_a_folder_that_was_removed_and_made_anew_is_read_again(path: Path) -> None:
+    reader, writer = await opened(path), await opened(path)
+    writer.push_here([plain()], {})
+    assert len((await reader.find(Filter())).rows) == 1
+    await writer.close()
+    path.with_name(path.name + ".pushed").rmdir()
+    another = await opened(path)
+    another.push_here([plain()], {})
+    assert len((await reader.find(Filter())).rows) == 2
+    await another.close()
+    await reader.close()

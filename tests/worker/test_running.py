@@ -248,7 +248,7 @@ def test_bad_settings_are_refused_at_the_call(queue, options, words) -> None:
 
 def test_a_full_queue_is_drained_without_a_ring(queue, monkeypatch) -> None:
     """While one lane is full and the other empty, nothing but the claims themselves tells that there is more."""
-    monkeypatch.setattr("cellq.worker.supervisor._LOOK_AGAIN", 3600.0)
+    monkeypatch.setattr("cellq.worker.claiming._LOOK_AGAIN", 3600.0)
     jobs = queue.map(abs, range(3000))
     with cellq.Worker(queue, slots=2, concurrency=100):
         assert jobs.wait(timeout=60)

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 
-from cellq.cell import imported, interpreter, libraries
+from cellq.cell import customs, imported, interpreter, libraries, patches
 from cellq.cell.provider import GONE, Provider
 
 State = dict[str, object]
@@ -131,7 +131,10 @@ def providers() -> Mapping[str, Provider]:
     """All providers by name: cellq's own, then those of installed packages."""
     from importlib.metadata import entry_points  # takes longer to import than all the rest of this room
 
-    found = {provider.name: provider for provider in (*interpreter.PROVIDERS, *libraries.PROVIDERS)}
+    found = {
+        provider.name: provider
+        for provider in (*interpreter.PROVIDERS, *libraries.PROVIDERS, *customs.PROVIDERS, *patches.PROVIDERS)
+    }
     for entry in entry_points(group="cellq.ambient"):
         try:
             provider = entry.load()

@@ -58,5 +58,5 @@ def _of_parts(parts: object) -> int:
 
 
 def _of_pickle(value: object) -> int:
-    pickled = dumps(value)
+    pickled = dumps(value, anew=True)
     return hash((pickled.body, *(zlib.crc32(memoryview(buffer)) for buffer in pickled.buffers)))

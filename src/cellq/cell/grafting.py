@@ -5,6 +5,8 @@ puts the notebook's objects where returned values refer to copies of them:
 
     came back:  report = {"data": df'}, df'      own: {id(df'): df}
     becomes:    report = {"data": df}            and df takes the content of df', if that was changed
+
+Which copy belongs to which object is known by `cellq.cell.parts`.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from __future__ import annotations
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
-from itertools import islice
-from types import CellType, FunctionType, ModuleType
-from typing import Any
+from types import CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from typing import Any, cast
 
 from cellq.cell.fingerprint import class_parts
+from cellq.wire.standins import memory_of, offset, view_of
 
 _BUDGET = 200_000  # objects looked at; beyond it a reference to an input may stay a reference to a copy
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement
@@ -57,22 +60,20 @@ def _pour(own: Any, copy: Any) -> bool:
         own.clear()
         own.extend(held) if isinstance(own, deque) else own.update(held)
         content = True
-    elif not _all_in_attributes(kind):
+    elif not all_in_attributes(kind):
         return False
     return _pour_attributes(own, copy) or content
 
 
-def _all_in_attributes(kind: Any) -> bool:
+def all_in_attributes(kind: Any) -> bool:
     """Whether an instance is nothing but its attributes: made by Python code alone, and pickled the usual way."""
     usual = kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
     setter = getattr(kind, "__setstate__", None)
-    return usual and kind.__flags__ & _HEAP_TYPE and (setter is None or isinstance(setter, FunctionType))
+    return bool(usual and kind.__flags__ & _HEAP_TYPE and (setter is None or isinstance(setter, FunctionType)))
 
 
 def _pour_attributes(own: Any, copy: Any) -> bool:
-    slots = [
-        name for kind in type(own).__mro__ for name in _slot_names(kind) if name not in ("__dict__", "__weakref__")
-    ]
+    slots = slot_names(type(own))
     for name in slots:
         if hasattr(copy, name):
             object.__setattr__(own, name, getattr(copy, name))
@@ -86,14 +87,23 @@ def _pour_attributes(own: Any, copy: Any) -> bool:
     return bool(slots)
 
 
-def _slot_names(kind: type) -> tuple[str, ...]:
-    slots = vars(kind).get("__slots__", ())
-    return (slots,) if isinstance(slots, str) else tuple(slots)
+def slot_names(kind: type) -> list[str]:
+    """The attributes that instances of a class have in slots."""
+    found: list[str] = []
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        found += (slots,) if isinstance(slots, str) else slots
+    return [name for name in found if name not in ("__dict__", "__weakref__")]
 
 
 def _loaded(module: str, *names: str) -> tuple[type, ...]:
     home = sys.modules.get(module)
     return tuple(getattr(home, name) for name in names if hasattr(home, name))
+
+
+def ndarrays() -> tuple[type, ...]:
+    """NumPy's array type; nothing while NumPy is not imported."""
+    return _loaded("numpy", "ndarray")
 
 
 def _pour_array(own: Any, copy: Any) -> bool:
@@ -140,98 +150,117 @@ def _pour_class(own: Any, copy: Any) -> bool:
     return True
 
 
+def _pour_cell(own: Any, copy: Any) -> bool:
+    own.cell_contents = copy.cell_contents
+    return True
+
+
 _WAYS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Any], bool]], ...] = (
     (lambda own: type(own) in _loaded("numpy", "ndarray"), _pour_array),
     (lambda own: isinstance(own, _loaded("pandas", "DataFrame", "Series")), _pour_frame),
+    (lambda own: isinstance(own, SimpleNamespace), _pour_attributes),
     (lambda own: isinstance(own, random.Random), _pour_random),
     (lambda own: type(own) in _loaded("numpy.random", "Generator"), _pour_generator),
     (lambda own: type(own) in _loaded("numpy.random", "RandomState"), _pour_random_state),
+    (lambda own: isinstance(own, CellType), _pour_cell),
     (lambda own: isinstance(own, FunctionType), _pour_function),
     (lambda own: isinstance(own, type), _pour_class),
 )
 
 
-def mentions(values: Iterable[object], inputs: Mapping[str, object]) -> set[str]:
-    """Names of the inputs that `values` refer to, through containers, attributes and closures."""
-    by_id = {id(value): name for name, value in inputs.items()}
-    found: set[str] = set()
-    seen: set[int] = set()
-    stack = list(values)
-    while stack and by_id and len(seen) < _BUDGET:
-        item = stack.pop()
-        if id(item) in seen or isinstance(item, _ATOMS):
-            continue
-        seen.add(id(item))
-        if id(item) in by_id:
-            found.add(by_id[id(item)])
-        stack.extend(islice(_inside(item), _BUDGET))
-    return found
-
-
-def _inside(item: Any) -> Iterable[object]:
-    if isinstance(item, dict):
-        yield from item.values()
-    elif isinstance(item, list | tuple | set | frozenset | deque):
-        yield from item
-    elif isinstance(item, CellType):
-        try:
-            yield item.cell_contents
-        except ValueError:
-            return
-    elif isinstance(item, FunctionType):
-        yield from item.__closure__ or ()
-    if not isinstance(item, type) and type(getattr(item, "__dict__", None)) is dict:
-        yield from item.__dict__.values()
+def is_known_kind(thing: object) -> bool:
+    """Whether it is of a type of a library whose content can be poured."""
+    return not isinstance(thing, type) and any(suits(thing) for suits, _ in _WAYS)
 
 
 class Substitution:
-    """Values with each reference to a copy replaced by the notebook's own object.
+    """Replaces references to copies by the notebook's own objects, through containers, attributes and closures.
 
     Args:
-        values: what came back, by name; their containers are changed in place.
         own: id of a copy → the object to stand in its place.
-        copies: names whose value stays the copy, since it holds the content that is grafted.
+        arrays: id of a copied array's memory → the copy and the notebook's own array; views of one become views of
+            the other.
     """
 
-    def __init__(self, values: dict[str, object], own: Mapping[int, object], copies: Container[str]) -> None:
+    def __init__(self, own: Mapping[int, object], arrays: Mapping[int, tuple[Any, Any]]) -> None:
         self._own = own
+        self._arrays = arrays
         self._seen: dict[int, object] = {}
-        self.result = values
-        if own:
-            for name, value in values.items():
-                values[name] = self._inner(value) if name in copies else self._put(value)
 
-    def _put(self, item: Any) -> Any:
+    def put(self, item: Any) -> Any:
+        """What stands in the place of an object: the notebook's own, or the object itself, seen to inside."""
         if id(item) in self._own:
             return self._own[id(item)]
-        return self._inner(item)
+        return self.inside(item)
 
-    def _inner(self, item: Any) -> Any:
+    def inside(self, item: Any) -> Any:
+        """The object itself (a new one if it is a tuple or the like) with the references in it replaced."""
         if isinstance(item, _ATOMS) or len(self._seen) >= _BUDGET:
             return item
         if id(item) in self._seen:
             return self._seen[id(item)]
         self._seen[id(item)] = item
-        if type(item) is tuple:
-            inside = [self._put(part) for part in item]
-            if any(new is not old for new, old in zip(inside, item, strict=True)):
-                self._seen[id(item)] = tuple(inside)
+        if isinstance(item, tuple | frozenset | MethodType):
+            self._seen[id(item)] = self._again(item)
+        elif self._arrays and type(item) in _loaded("numpy", "ndarray"):
+            self._seen[id(item)] = self._view(item)
         elif isinstance(item, list | deque):
             self._replace(list(enumerate(item)), item.__setitem__)
         elif isinstance(item, dict):
-            self._replace(list(item.items()), item.__setitem__)
+            self._keys(item)
+            self._replace(list(item.items()), partial(dict.__setitem__, item))
+        elif isinstance(item, set):
+            if not self._own.keys().isdisjoint(map(id, item)):
+                held = [self.put(part) for part in item]
+                item.clear()
+                item.update(held)
+        elif isinstance(item, CellType):
+            with suppress(ValueError):  # not filled yet
+                self._replace([("cell_contents", item.cell_contents)], partial(setattr, item))
         elif isinstance(item, FunctionType):
             for cell in item.__closure__ or ():
-                try:
-                    self._replace([("cell_contents", cell.cell_contents)], partial(setattr, cell))
-                except ValueError:  # not filled yet
-                    continue
-        if not isinstance(item, type) and type(getattr(item, "__dict__", None)) is dict:
-            self._replace(list(item.__dict__.items()), item.__dict__.__setitem__)
+                self.inside(cell)
+            for name in ("__defaults__", "__kwdefaults__"):
+                self._replace([(name, getattr(item, name))], partial(setattr, item))
+        elif isinstance(item, partial):
+            cast("Any", item).__setstate__(
+                (self.put(item.func), self.put(item.args), self.put(item.keywords), vars(item))
+            )
+        if isinstance(item, type):
+            if item.__module__ == "__main__":
+                self._replace(list(vars(item).items()), partial(type.__setattr__, item))
+        else:
+            if type(getattr(item, "__dict__", None)) is dict:
+                self._replace(list(item.__dict__.items()), item.__dict__.__setitem__)
+            for name in slot_names(type(item)):
+                self._replace([(name, getattr(item, name, None))], partial(object.__setattr__, item))
         return self._seen[id(item)]
 
-    def _replace(self, parts: Iterable[tuple[Any, object]], put: Callable[[Any, object], None]) -> None:
+    def _view(self, item: Any) -> Any:
+        copy, own = self._arrays.get(id(memory_of(item)), (None, None))
+        if copy is None or copy is item or own.strides != copy.strides or not own.flags.c_contiguous:
+            return item
+        return view_of(own, item.dtype, item.shape, item.strides, offset(item, copy))
+
+    def _again(self, item: Any) -> Any:
+        if isinstance(item, MethodType):
+            owner = self.put(item.__self__)
+            return item if owner is item.__self__ else MethodType(item.__func__, owner)
+        held = [self.put(part) for part in item]
+        if all(new is old for new, old in zip(held, item, strict=True)):
+            return item
+        make = getattr(type(item), "_make", None)  # of named tuples
+        return make(held) if make is not None else type(item)(held)
+
+    def _keys(self, item: Any) -> None:
+        if self._own.keys().isdisjoint(map(id, item)):
+            return
+        held = [(self.put(key), value) for key, value in item.items()]
+        item.clear()
+        item.update(held)
+
+    def _replace(self, parts: Iterable[tuple[Any, object]], put: Callable[[Any, Any], None]) -> None:
         for key, part in parts:
-            new = self._put(part)
+            new = self.put(part)
             if new is not part:
                 put(key, new)

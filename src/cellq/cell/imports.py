@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
 
@@ -60,7 +60,7 @@ def import_of(name: str, value: object) -> Import | None:
 
 def _held(name: str, value: object, others: tuple[str, ...], home: str, *, equal: bool) -> Import | None:
     package = home.partition(".")[0]
-    if home not in sys.modules or neighbours.travels(sys.modules[home]):
+    if package == "cellq" or home not in sys.modules or neighbours.travels(sys.modules[home]):
         return None
     for key in (name, *others):
         for path in (package, home, *_loaded(package)):
@@ -79,6 +79,29 @@ def _held(name: str, value: object, others: tuple[str, ...], home: str, *, equal
 def _loaded(package: str) -> list[str]:
     prefix = package + "."
     return [path for path in list(sys.modules) if path.startswith(prefix)]
+
+
+def specs() -> dict[str, object]:
+    """The specs of all imported modules; `importlib.reload` makes a new one."""
+    return {name: getattr(module, "__spec__", None) for name, module in list(sys.modules.items())}
+
+
+def reloaded(before: Mapping[str, object]) -> tuple[str, ...]:
+    """The modules beside the notebook that were reloaded since `specs` gave `before`."""
+    found = [name for name, spec in specs().items() if name in before and spec is not before[name]]
+    return tuple(name for name in found if name not in _NEVER and neighbours.travels(sys.modules[name]))
+
+
+def reload_modules(modules: Iterable[str]) -> list[str]:
+    """Reload modules that a cell has reloaded elsewhere; gives what could not be, one line each."""
+    problems = []
+    for name in modules:
+        if name in sys.modules:
+            try:
+                importlib.reload(sys.modules[name])
+            except Exception as error:  # a module's own code may raise anything
+                problems.append(f"reload {name}: {type(error).__name__}: {error}")
+    return problems
 
 
 def bring_modules(modules: Iterable[str]) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
 import sys
+import time
 import warnings
 from functools import lru_cache
 from importlib import import_module
@@ -46,6 +48,8 @@ def _apply_environment(changes: Any) -> None:
             os.environ.pop(key, None)
         elif os.environ.get(key) != value:
             os.environ[key] = value
+    if "TZ" in changes and hasattr(time, "tzset"):
+        time.tzset()
 
 
 def _is_system(entry: str) -> bool:
@@ -118,41 +122,92 @@ def _apply_decimal(state: Any) -> None:
     decimal.setcontext(context)
 
 
+_QUIET_LOGGERS = ("asyncio", "aiosqlite", "cellq", "tornado", "ipykernel", "traitlets", "comm", "IPKernelApp", "Comm")
+
+
 def _logging() -> dict[str, object]:
-    loggers = {
-        name: logger.level
-        for name, logger in list(logging.Logger.manager.loggerDict.items())
-        if isinstance(logger, logging.Logger) and logger.level != logging.NOTSET
-    }
-    state: dict[str, object] = {f"level {name}": level for name, level in loggers.items()}
-    state["root"] = logging.root.level
-    state["disabled"] = logging.root.manager.disable
-    for handler in logging.root.handlers:  # what `logging.basicConfig` makes; files stay where they were opened
-        if type(handler) is logging.StreamHandler:
-            formatter = handler.formatter
-            style = getattr(getattr(formatter, "_style", None), "_fmt", None)
-            state["handler"] = (handler.level, style, getattr(formatter, "datefmt", None))
+    state: dict[str, object] = {"": _logger(logging.root), "disabled": logging.root.manager.disable}
+    for name, logger in list(logging.Logger.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and not name.startswith(_QUIET_LOGGERS):
+            told = _logger(logger)
+            if told != (logging.NOTSET, True, False, ()):
+                state[name] = told
     return state
 
 
+def _logger(logger: logging.Logger) -> tuple[Any, ...]:
+    handlers = (_handler(handler) for handler in logger.handlers)
+    return logger.level, logger.propagate, logger.disabled, tuple(handler for handler in handlers if handler)
+
+
+def _handler(handler: logging.Handler) -> tuple[Any, ...] | None:
+    """A handler as plain values; None for those that only this process can have."""
+    style = getattr(handler.formatter, "_style", None)
+    shape = None if style is None else (style._fmt, handler.formatter.datefmt)  # type: ignore[union-attr]
+    if handler.formatter is not None and type(handler.formatter) is not logging.Formatter:
+        shape = None
+    if type(handler) is logging.FileHandler:
+        return "file", handler.level, shape, handler.baseFilename, handler.encoding
+    if type(handler) is not logging.StreamHandler:
+        return ("null", handler.level, None) if type(handler) is logging.NullHandler else None
+    stream = str(getattr(handler.stream, "name", "")).strip("<>")  # kernels leave the brackets out
+    return "stdout" if stream == "stdout" else "stderr", handler.level, shape
+
+
 def _apply_logging(state: Any) -> None:
-    for key, value in state.items():
-        if key.startswith("level "):
-            logging.getLogger(key.removeprefix("level ")).setLevel(logging.NOTSET if value is GONE else value)
-    if isinstance(state.get("root"), int):
-        logging.root.setLevel(state["root"])
-    if isinstance(state.get("disabled"), int):
-        logging.disable(state["disabled"])
-    if isinstance(state.get("handler"), tuple):
-        level, style, dates = state["handler"]
-        mine = [handler for handler in logging.root.handlers if type(handler) is logging.StreamHandler]
-        handler = mine[0] if mine else logging.StreamHandler()
-        handler.setLevel(level)
-        if style is not None:
-            mark: Any = "%" if "%(" in style else "{" if "{" in style else "$"
-            handler.setFormatter(logging.Formatter(style, dates, mark, validate=False))
-        if not mine:
-            logging.root.addHandler(handler)
+    for name, told in state.items():
+        if name == "disabled":
+            logging.disable(told)
+            continue
+        logger = logging.getLogger(name or None)
+        if told is GONE:
+            told = (logging.NOTSET, True, False, ())
+        level, logger.propagate, logger.disabled, handlers = told
+        logger.setLevel(level)
+        known = {_handler(handler): handler for handler in logger.handlers}
+        strangers = [handler for handler in logger.handlers if _handler(handler) is None]
+        logger.handlers[:] = [*strangers, *(known.get(handler) or _make_handler(*handler) for handler in handlers)]
+
+
+def _make_handler(kind: str, level: int, shape: Any, file: str = "", encoding: str | None = None) -> logging.Handler:
+    handler: logging.Handler
+    if kind == "file":
+        handler = logging.FileHandler(file, encoding=encoding)
+    else:
+        handler = logging.NullHandler() if kind == "null" else logging.StreamHandler(getattr(sys, kind))
+    handler.setLevel(level)
+    if shape is not None:
+        text, dates = shape
+        mark: Any = "%" if "%(" in text else "{" if "{" in text else "$"
+        handler.setFormatter(logging.Formatter(text, dates, mark, validate=False))
+    return handler
+
+
+def _locale() -> object:
+    return sys.modules["locale"].setlocale(0)  # LC_ALL
+
+
+def _apply_locale(state: object) -> None:
+    import_module("locale").setlocale(0, state)
+
+
+def _csv_dialects() -> dict[str, object]:
+    csv = sys.modules["csv"]
+    names = ("delimiter", "doublequote", "escapechar", "lineterminator", "quotechar", "quoting", "skipinitialspace")
+    return {
+        name: {part: getattr(csv.get_dialect(name), part) for part in names}
+        for name in csv.list_dialects()
+        if name not in ("excel", "excel-tab", "unix")
+    }
+
+
+def _apply_csv_dialects(state: Any) -> None:
+    csv = import_module("csv")
+    for name, parts in state.items():
+        if parts is GONE:
+            csv.unregister_dialect(name)
+        else:
+            csv.register_dialect(name, **parts)
 
 
 PROVIDERS = (
@@ -164,6 +219,10 @@ PROVIDERS = (
     ),
     Provider("warning filters", _filters, _apply_filters),
     Provider("random", random.getstate, _apply_random, branch=_branch_random),
+    Provider("garbage collector", gc.isenabled, lambda state: gc.enable() if state else gc.disable()),
+    Provider("switch interval", sys.getswitchinterval, lambda state: sys.setswitchinterval(float(str(state)))),
+    Provider("locale", _locale, _apply_locale, module="locale"),
+    Provider("csv dialects", _csv_dialects, _apply_csv_dialects, module="csv"),
     Provider("decimal context", _decimal, _apply_decimal, module="decimal"),
     Provider("logging", _logging, _apply_logging),
 )

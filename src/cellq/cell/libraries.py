@@ -110,6 +110,14 @@ def _apply_params(state: Any) -> None:
         mpl.rcParams[key] = mpl.rcParamsDefault[key] if value is GONE else value
 
 
+def _interactive() -> object:
+    return bool(sys.modules["matplotlib"].is_interactive())
+
+
+def _apply_interactive(state: object) -> None:
+    import_module("matplotlib").interactive(bool(state))  # `plt.ion` and `plt.ioff`
+
+
 def _inline() -> dict[str, object]:
     backend = sys.modules["matplotlib_inline.config"].InlineBackend
     if not backend.initialized():
@@ -144,6 +152,17 @@ def _inline_backend() -> object:
 
 def _apply_inline_backend(state: Any) -> None:
     import_module("matplotlib_inline.backend_inline")  # lets figures be shown as values, without one being drawn
+
+
+# --------------------------------------------------------------------------------------- scikit-learn
+
+
+def _sklearn() -> object:
+    return dict(sys.modules["sklearn"].get_config())
+
+
+def _apply_sklearn(state: Any) -> None:
+    import_module("sklearn").set_config(**{key: value for key, value in state.items() if value is not GONE})
 
 
 # ---------------------------------------------------------------------------------------------- IPython
@@ -184,7 +203,9 @@ PROVIDERS = (
     Provider("numpy error handling", _numpy_errors, _apply_numpy_errors, module="numpy"),
     Provider("pandas options", _pandas_options, _apply_pandas_options, module="pandas._config.config"),
     Provider("rcParams", _params, _apply_params, module="matplotlib"),
+    Provider("interactive", _interactive, _apply_interactive, module="matplotlib.pyplot"),
     Provider("inline backend", _inline_backend, _apply_inline_backend, module="matplotlib.pyplot"),
     Provider("inline figures", _inline, _apply_inline, module="matplotlib_inline.config"),
+    Provider("scikit-learn", _sklearn, _apply_sklearn, module="sklearn._config"),
     Provider("shell", _shell, _apply_shell, module="IPython.core.getipython"),
 )

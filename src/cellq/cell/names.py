@@ -50,6 +50,7 @@ SHELL_NAMES = frozenset(
 )
 """Names that belong to the shell of each side and never travel."""
 
+_SHELL_HISTORY = frozenset({"In", "Out", "_ih", "_oh"})
 _WORD = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _HISTORY = re.compile(r"_+|_i+|_i?\d+")
 _SYNTAX = re.compile(r"(?m)^\s*[%!?]|\?\s*$|=\s*[%!]")  # what only IPython understands
@@ -65,8 +66,8 @@ def is_shell_name(name: str) -> bool:
 
 
 def is_output(name: str) -> bool:
-    """True for the outputs among them, which a cell may read: `_`, `__`, `_3`, `Out`."""
-    return name == "Out" or re.fullmatch(r"_+|_\d+", name) is not None
+    """True for the history among them, which a cell may read: `_`, `__`, `_3`, `Out`, `In`, `_i`."""
+    return name in _SHELL_HISTORY or _HISTORY.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ class CellNames:
         dynamic: it may look names up at run time.
         star: it has a star import, so it binds names that nobody can see here.
         magics: names of the magics it calls.
+        stores: dotted names that it assigns to or deletes ("pd.DataFrame.shout").
     """
 
     reads: frozenset[str] = frozenset()
@@ -172,6 +174,7 @@ class CellNames:
     dynamic: bool = False
     star: bool = False
     magics: frozenset[str] = frozenset()
+    stores: frozenset[str] = frozenset()
 
 
 def analyse(source: str, *, transform: bool = True, flags: int = 0) -> CellNames:
@@ -188,7 +191,7 @@ def analyse(source: str, *, transform: bool = True, flags: int = 0) -> CellNames
     walk = _Walk(flags=flags)
     walk.cell(_python(source) if transform else source)
     return CellNames(
-        reads=frozenset(walk.reads - SHELL_NAMES | walk.reads & {"Out"}),
+        reads=frozenset(walk.reads - SHELL_NAMES | walk.reads & _SHELL_HISTORY),
         touched=frozenset(walk.touched - walk.reads - SHELL_NAMES),
         writes=frozenset(walk.writes),
         deletes=frozenset(walk.deletes),
@@ -197,7 +200,28 @@ def analyse(source: str, *, transform: bool = True, flags: int = 0) -> CellNames
         dynamic=not DYNAMIC.isdisjoint(walk.attributes | walk.reads | walk.touched) or walk.formula,
         star=walk.star,
         magics=frozenset(walk.magics),
+        stores=frozenset(walk.stores),
     )
+
+
+def dotted_stores(source: str) -> frozenset[str]:
+    """The dotted names that plain Python code assigns to or deletes; none when it does not compile."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return frozenset()
+    return frozenset(filter(None, map(_dotted, ast.walk(tree))))
+
+
+def _dotted(node: ast.AST) -> str:
+    if not isinstance(node, ast.Attribute) or isinstance(node.ctx, ast.Load):
+        return ""
+    steps: list[str] = []
+    inner: ast.expr = node
+    while isinstance(inner, ast.Attribute):
+        steps.append(inner.attr)
+        inner = inner.value
+    return ".".join([inner.id, *reversed(steps)]) if isinstance(inner, ast.Name) else ""
 
 
 def _python(source: str) -> str:
@@ -226,6 +250,7 @@ class _Walk:
     attributes: set[str] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
     magics: set[str] = field(default_factory=set)
+    stores: set[str] = field(default_factory=set)
     formula: bool = False  # it holds text or magics that look names up
     star: bool = False
     bound: set[str] = field(default_factory=set)
@@ -242,7 +267,9 @@ class _Walk:
 
     def statement(self, statement: ast.stmt) -> None:
         for node in ast.walk(statement):
-            if isinstance(node, ast.Call):
+            if store := _dotted(node):
+                self.stores.add(store)
+            elif isinstance(node, ast.Call):
                 self.magic(node)
             elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
                 self.star = True

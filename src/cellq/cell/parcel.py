@@ -14,15 +14,17 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakSet, ref
 
-from cellq.cell import ambient
+from cellq.cell import ambient, history, patches
 from cellq.cell.closure import Needs, needed
 from cellq.cell.fingerprint import fingerprint
-from cellq.cell.imports import Import, bring_modules, import_of, submodules
+from cellq.cell.imports import Import, bring_modules, import_of, specs, submodules
 from cellq.cell.names import analyse
+from cellq.cell.parts import Arrivals, Originals, shared_memory
+from cellq.cell.stub import refuse
 from cellq.errors import NotPicklable, TooLarge
 from cellq.wire.pickling import Pickled, dumps, loads
 
@@ -48,6 +50,7 @@ class Parcel:
         imports: names that are imported instead.
         modules: submodules to import for their side effect.
         attributes: attribute names that the code mentions; they tell which submodules matter.
+        stores: dotted names that it assigns to; some may be attributes of modules.
         place: pickled ambient state that is needed to unpickle (directory, environment, sys.path).
         state: pickled ambient state that is applied afterwards.
         outputs: names wanted back; None for all, () for none.
@@ -60,6 +63,7 @@ class Parcel:
     imports: Mapping[str, Import]
     modules: tuple[str, ...]
     attributes: frozenset[str]
+    stores: frozenset[str]
     place: Pickled
     state: Pickled
     outputs: tuple[str, ...] | None
@@ -76,6 +80,8 @@ class Snapshot:
     ids: dict[str, int] = field(repr=False)
     held: dict[str, object] = field(repr=False)
     ambient: ambient.State = field(repr=False)
+    originals: Originals = field(default_factory=Originals, repr=False)
+    execution_count: int | None = None
 
     def original(self, name: str) -> object:
         """The object that `name` was bound to then; None when it is gone."""
@@ -134,14 +140,18 @@ def pack(
         TooLarge: the captured values are over the limit; lists the largest.
     """
     skipped = frozenset(skip)
-    needs = needed(analyse(source, flags=_future_flags()), namespace)
+    names = analyse(source, flags=_future_flags())
+    needs = needed(names, namespace)
     imports: dict[str, Import] = {}
     values = _without_imports(needs.values, imports, skipped)
     extras = _without_imports(needs.extras, imports, skipped)
     small = _without_imports(needs.small, imports, skipped)
+    refuse(values)
     values |= _portable(extras) | _portable(small, SMALL)
-    pickled = _pickle(values)
+    originals = Originals()
+    pickled = _pickle(values, originals)
     sizes = _audit(pickled, values, limit)
+    patches.watch(names.stores | history.stores(namespace), namespace)
     now = ambient.capture()
     sent = ambient.outgoing(now, [snapshot.ambient for snapshot in out])
     firsts = {name for name, provider in ambient.providers().items() if provider.first}
@@ -153,6 +163,7 @@ def pack(
         imports=imports,
         modules=submodules((found.module for found in imports.values()), needs.attributes),
         attributes=needs.attributes,
+        stores=names.stores,
         place=dumps({name: value for name, value in sent.items() if name in firsts}, label="ambient state"),
         state=_pickle_state({name: value for name, value in sent.items() if name not in firsts}),
         outputs=None if outputs is None else tuple(outputs),
@@ -160,7 +171,7 @@ def pack(
     warnings = [f"nothing defines {', '.join(sorted(needs.missing - skipped))}"] if needs.missing - skipped else []
     if sizes:
         warnings.append(f"{_mib(sum(sizes.values()))} travel with this cell: {_listing(sizes)}")
-    snapshot = _snapshot(namespace, needs, now)
+    snapshot = _snapshot(namespace, needs, now, originals, execution_count)
     out.add(snapshot)
     return Packed(parcel, snapshot, tuple(warnings), sizes)
 
@@ -193,7 +204,7 @@ def _portable(values: Mapping[str, object], limit: int | None = None) -> dict[st
         if limit is not None and sys.getsizeof(value, 0) > limit:
             continue
         try:
-            pickled = dumps(value, label=f"`{name}`")
+            pickled = dumps(value, label=f"`{name}`", anew=True)
         except NotPicklable:
             continue
         if limit is None or size_of(pickled) <= limit:
@@ -201,12 +212,14 @@ def _portable(values: Mapping[str, object], limit: int | None = None) -> dict[st
     return kept
 
 
-def _pickle(values: Mapping[str, object]) -> Pickled:
+def _pickle(values: Mapping[str, object], originals: Originals) -> Pickled:
     try:
-        return dumps(dict(values), label="the names of this cell")
+        return dumps(
+            dict(values), label="the names of this cell", anew=True, shared=shared_memory(values), noted=originals.take
+        )
     except NotPicklable:
         for name, value in values.items():  # which one is it?
-            dumps(value, label=f"`{name}`")
+            dumps(value, label=f"`{name}`", anew=True)
         raise
 
 
@@ -227,7 +240,7 @@ def _audit(pickled: Pickled, values: Mapping[str, object], limit: int | None) ->
     total = size_of(pickled)
     if total <= min(WARN_SIZE, allowed):
         return {}
-    each = {name: size_of(dumps(value, label=f"`{name}`")) for name, value in values.items()}
+    each = {name: size_of(dumps(value, label=f"`{name}`", anew=True)) for name, value in values.items()}
     sizes = dict(sorted(each.items(), key=lambda item: -item[1])[:5])
     if total > allowed:
         raise TooLarge(
@@ -245,7 +258,13 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:.1f} MiB" if size >= 2**20 // 10 else f"{size} bytes"
 
 
-def _snapshot(namespace: Mapping[str, object], needs: Needs, state: ambient.State) -> Snapshot:
+def _snapshot(
+    namespace: Mapping[str, object],
+    needs: Needs,
+    state: ambient.State,
+    originals: Originals,
+    execution_count: int | None,
+) -> Snapshot:
     held: dict[str, object] = {}
     for name in (*needs.values, *needs.extras, *needs.small, *needs.writes):
         if name in namespace and name not in held:
@@ -255,7 +274,7 @@ def _snapshot(namespace: Mapping[str, object], needs: Needs, state: ambient.Stat
             except TypeError:
                 held[name] = value
     ids = {name: id(value) for name, value in namespace.items()}
-    return Snapshot(next(_serials), ids, held, state)
+    return Snapshot(next(_serials), ids, held, state, originals, execution_count)
 
 
 @dataclass(slots=True)
@@ -265,12 +284,16 @@ class Before:
     Attributes:
         values: what each name was bound to.
         prints: fingerprints of those that can be changed in place.
+        arrivals: the objects that came, also those inside of others.
+        specs: of the modules that are imported.
         ambient: the state around, as applied.
         problems: ambient state that could not be applied, for people.
     """
 
     values: dict[str, object]
     prints: dict[str, int]
+    arrivals: Arrivals
+    specs: dict[str, object]
     ambient: ambient.State
     problems: list[str]
 
@@ -291,22 +314,30 @@ def unpack(parcel: Parcel, namespace: dict[str, object]) -> Before:
         except AttributeError as error:
             raise ImportError(f"{name}: {error}") from error
     problems += bring_modules(parcel.modules)
-    values = _load_dict(parcel.names, namespace)
+    arrivals = Arrivals()
+    values = _load_dict(parcel.names, namespace, arrivals.take if parcel.outputs != () else None)
     namespace.update(values)
     namespace.update(imported)
     state = _load_dict(parcel.state, namespace)
     problems += ambient.apply(state, first=False)
+    patches.watch(parcel.stores, namespace)
     watched = values if parcel.outputs is None else {name: values[name] for name in parcel.outputs if name in values}
     return Before(
         values=dict(namespace),
         prints={name: found for name, value in watched.items() if (found := fingerprint(value)) is not None},
+        arrivals=arrivals,
+        specs=specs(),
         ambient={**state, **ambient.capture()},
         problems=problems,
     )
 
 
-def _load_dict(pickled: Pickled, namespace: dict[str, object] | None = None) -> dict[str, object]:
-    loaded = loads(pickled.body, pickled.buffers, namespace=namespace)
+def _load_dict(
+    pickled: Pickled,
+    namespace: dict[str, object] | None = None,
+    noted: Callable[[dict[int, object]], object] | None = None,
+) -> dict[str, object]:
+    loaded = loads(pickled.body, pickled.buffers, namespace=namespace, noted=noted)
     if not isinstance(loaded, dict):
         raise TypeError(f"a parcel holds names, not {type(loaded).__name__}")
     return loaded

@@ -2,26 +2,36 @@
 
 slot: collect(...)                                notebook: merge(...)
   assigned   names bound anew                       bound, unless the user has rebound them meanwhile
-  changed    objects changed in place               poured into the object the notebook holds (cellq.cell.grafting)
+  changed    names of objects changed in place      poured into the object the notebook holds (cellq.cell.grafting)
   deleted    names gone                             deleted, unless rebound
-  mentioned  unchanged inputs that a returned       replaced by the notebook's own object, so that
-             value refers to                        `result["data"] is df` stays true
+  pairs      objects that had come from there,      replaced by the notebook's own (cellq.cell.parts), so that
+             wherever they are in the above         `result["data"] is df` stays true
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from types import FunctionType
 
-from cellq.cell import ambient
+from cellq.cell import ambient, history, patches
 from cellq.cell.fingerprint import fingerprint
-from cellq.cell.grafting import Substitution, graft, mentions
-from cellq.cell.imports import Import, bring_modules, import_of, submodules
+from cellq.cell.grafting import Substitution, graft, ndarrays
+from cellq.cell.imports import Import, bring_modules, import_of, reload_modules, reloaded, submodules
 from cellq.cell.names import is_shell_name
 from cellq.cell.parcel import Before, Parcel, Snapshot, out
+from cellq.cell.parts import Arrivals, Pair, shared_memory
 from cellq.errors import NotPicklable
 from cellq.wire.pickling import Pickled, dumps, loads
+from cellq.wire.standins import memory_of
+
+_CODE = (type, FunctionType)
+_UNDERSCORES = frozenset({"_", "__", "___"})  # the shell's, until somebody writes `for _ in range(3)`
+
+VALUE = ""
+"""Where the value of the last expression stands among the names; no name is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +39,18 @@ class Returned:
     """What comes back from a cell, as plain values and bytes.
 
     Attributes:
-        names: one pickle of a dict: assigned, changed and mentioned values by name.
-        assigned, changed, deleted: see above.
+        names: one pickle of a dict: assigned and changed values by name.
+        assigned, changed, deleted, pairs: see above.
         imports: assigned names that are imported instead.
+        reloaded: modules beside the notebook that the cell has reloaded.
         modules: submodules that the cell imported or mentions.
         left_behind: names whose value cannot travel, with the reason.
         state: pickled ambient state that the cell changed.
-        has_value: the cell ended with an expression whose value is not None.
-        value: that value pickled; None when it is the value of the name `value_name`, or when it cannot travel.
-        value_name: the name that holds that very value, "" for none.
+        value_name: where in `names` the value of the last expression is: the name that holds that very value, or
+            `VALUE`; None when it was None or cannot travel.
         value_problem: why the value cannot travel, "" when it can.
+        shown: the value was shown, so it belongs into `Out`.
+        pages: what the cell gave to the pager (`len?`), as mimebundles.
         notes: what people should know, one line each.
     """
 
@@ -46,15 +58,22 @@ class Returned:
     assigned: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
+    pairs: tuple[Pair, ...] = ()
     imports: Mapping[str, Import] = field(default_factory=dict)
+    reloaded: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     left_behind: Mapping[str, str] = field(default_factory=dict)
     state: Pickled | None = None
-    has_value: bool = False
-    value: Pickled | None = None
-    value_name: str = ""
+    value_name: str | None = None
     value_problem: str = ""
+    shown: bool = False
+    pages: tuple[Mapping[str, object], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def has_value(self) -> bool:
+        """Whether the cell ended with an expression whose value is not None."""
+        return self.value_name is not None or bool(self.value_problem)
 
     def last_value(self) -> object:
         """The value of the cell's last expression, None when it had none.
@@ -83,12 +102,22 @@ def nothing() -> Returned:
     return Returned(names=dumps({}))
 
 
-def collect(namespace: Mapping[str, object], parcel: Parcel, before: Before, value: object = None) -> Returned:
+def collect(
+    namespace: Mapping[str, object],
+    parcel: Parcel,
+    before: Before,
+    value: object = None,
+    *,
+    shown: bool = False,
+    pages: Iterable[Mapping[str, object]] = (),
+) -> Returned:
     """What the cell did, as it can travel. Never raises because of a value.
 
     Args:
         namespace: the `__dict__` of this process's `__main__`, after the cell.
         value: what the last expression gave, None for nothing.
+        shown: that value was shown.
+        pages: what went to the pager.
     """
     assigned, changed, deleted = _differences(namespace, parcel, before)
     imports: dict[str, Import] = {}
@@ -99,24 +128,34 @@ def collect(namespace: Mapping[str, object], parcel: Parcel, before: Before, val
             values[name] = namespace[name]
         else:
             imports[name] = found
+    value_name = None
+    if value is not None:
+        value_name = next((name for name, held in values.items() if held is value), VALUE)
+        values[value_name] = value
     left: dict[str, str] = {}
-    inputs = {name: before.values[name] for name in before.prints if name not in values}
-    mentioned = {name: inputs[name] for name in mentions(values.values(), inputs)}
-    names, kept = _pickle(values, mentioned, left)
+    inputs = {name for name in before.prints.keys() - values.keys() if not isinstance(before.values[name], _CODE)}
+    names, kept, pairs = _pickle(values, inputs, shared_memory(namespace), before.arrivals, left)
+    patches.watch(parcel.stores, namespace)
     state = ambient.difference(before.ambient)
     homes = (*parcel.imports.values(), *imports.values())
-    returned = Returned(
+    problem = left.pop(VALUE, "")
+    return Returned(
         names=names,
         assigned=tuple(name for name in assigned if name in kept or name in imports),
         changed=tuple(name for name in changed if name in kept or name in imports),
         deleted=deleted,
+        pairs=pairs,
         imports=imports,
+        reloaded=reloaded(before.specs),
         modules=submodules((found.module for found in homes), parcel.attributes),
         left_behind=left,
         state=_pickle_state(state) if state else None,
+        value_name=value_name if value_name in kept else None,
+        value_problem=problem or left.get(value_name or "", ""),
+        shown=shown,
+        pages=tuple(pages),
         notes=tuple(before.problems),
     )
-    return returned if value is None else _with_value(returned, value, kept)
 
 
 def _differences(
@@ -126,36 +165,46 @@ def _differences(
     assigned: list[str] = []
     changed: list[str] = []
     for name, value in namespace.items():
-        if is_shell_name(name) or (wanted is not None and name not in wanted):
+        if (is_shell_name(name) and name not in _UNDERSCORES) or (wanted is not None and name not in wanted):
             continue
         if name not in before.values or before.values[name] is not value:
             assigned.append(name)
         elif name in before.prints and fingerprint(value) != before.prints[name]:
             changed.append(name)
-    gone = [name for name in before.values if name not in namespace and not is_shell_name(name)]
+    gone = [name for name in before.values if name not in namespace]
+    gone = [name for name in gone if not is_shell_name(name) or name in _UNDERSCORES]
     return assigned, changed, tuple(name for name in gone if wanted is None or name in wanted)
 
 
 def _pickle(
-    values: dict[str, object], mentioned: Mapping[str, object], left: dict[str, str]
-) -> tuple[Pickled, dict[str, object]]:
-    """One pickle of as many values as can travel; for the others the reason goes into `left`."""
-    try:
-        return dumps({**mentioned, **values}, label="the names of this cell"), values
-    except NotPicklable:
-        pass
-    kept = {}
+    values: dict[str, object], inputs: Set[str], shared: Mapping[int, object], arrivals: Arrivals, left: dict[str, str]
+) -> tuple[Pickled, dict[str, object], tuple[Pair, ...]]:
+    """One pickle of as many values as can travel; for the others the reason goes into `left`.
+
+    Functions bring no data home that came from there and is as it was.
+    """
+    pairs: list[Pair] = []
+
+    def noted(memo: dict[int, tuple[int, object]]) -> None:
+        pairs.extend(arrivals.pairs(memo))
+
+    words = "the names of this cell"
+    with contextlib.suppress(NotPicklable):
+        pickled = dumps(values, label=words, at_home=inputs, anew=True, shared=shared, noted=noted)
+        return pickled, values, tuple(pairs)
+    kept: dict[str, object] = {}
     for name, value in values.items():
         try:
-            dumps(value, label=f"`{name}`")
+            dumps(value, label=f"`{name}`", at_home=values.keys() | inputs, anew=True)
         except NotPicklable as error:
             # What `with open(...) as file` leaves is of no use to anybody.
-            if not (isinstance(value, io.IOBase) and value.closed):
-                left[name] = str(error)
+            left[name] = "" if isinstance(value, io.IOBase) and value.closed else str(error)
         else:
             kept[name] = value
-    names = {name: mentioned[name] for name in mentions(kept.values(), mentioned)}
-    return dumps({**names, **kept}, label="the names of this cell"), kept
+    pickled = dumps(kept, label=words, at_home=left.keys() | inputs, anew=True, shared=shared, noted=noted)
+    for name in [name for name, reason in left.items() if not reason]:
+        del left[name]
+    return pickled, kept, tuple(pairs)
 
 
 def _pickle_state(state: ambient.State) -> Pickled:
@@ -172,16 +221,6 @@ def _pickle_state(state: ambient.State) -> Pickled:
         return dumps(kept, label="ambient state")
 
 
-def _with_value(returned: Returned, value: object, kept: Mapping[str, object]) -> Returned:
-    for name, held in kept.items():
-        if held is value:
-            return replace(returned, has_value=True, value_name=name)
-    try:
-        return replace(returned, has_value=True, value=dumps(value, label="the value of the last expression"))
-    except NotPicklable as error:
-        return replace(returned, has_value=True, value_problem=str(error))
-
-
 def value_of(returned: Returned, namespace: dict[str, object] | None = None) -> object:
     """The value of the cell's last expression, None when it had none.
 
@@ -193,13 +232,7 @@ def value_of(returned: Returned, namespace: dict[str, object] | None = None) -> 
     """
     if returned.value_problem:
         raise NotPicklable(returned.value_problem)
-    if returned.value_name:
-        return _load_dict(returned.names, namespace)[returned.value_name]
-    return (
-        None
-        if returned.value is None
-        else loads(returned.value.body, returned.value.buffers, namespace=namespace, homeward=True)
-    )
+    return None if returned.value_name is None else _load_dict(returned.names, namespace)[returned.value_name]
 
 
 # ------------------------------------------------------------------------------------------ notebook side
@@ -245,9 +278,10 @@ def merge(returned: Returned, namespace: dict[str, object], sent: Snapshot | Non
     if returned.state is not None:  # sys.path first: what comes back may be importable only with it
         state = ambient.still(_load_dict(returned.state, namespace), sent.ambient)
         problems += ambient.apply(state, first=True)
-    values = _load_dict(returned.names, namespace)
-    own = _originals(values, namespace, sent, set(returned.assigned))
-    values = Substitution(values, own, returned.changed).result
+    problems += reload_modules(returned.reloaded)
+    memo: dict[int, object] = {}
+    values = _load_dict(returned.names, namespace, memo.update)
+    _settle_in(values, list(sent.originals.own(returned.pairs, memo)))
     problems += bring_modules(returned.modules)
     done = []
     for name in returned.assigned:
@@ -275,6 +309,10 @@ def merge(returned: Returned, namespace: dict[str, object], sent: Snapshot | Non
             del namespace[name]
             done.append(name)
     problems += ambient.apply(state, first=False)
+    if returned.shown and returned.value_name is not None:
+        held = namespace if returned.value_name in done else values
+        history.remember(held[returned.value_name], sent.execution_count, namespace)
+    history.page(returned.pages, namespace)
     skipped = tuple(name for name in names if name not in free)
     return Merged(tuple(done), skipped, returned.left_behind, tuple(problems))
 
@@ -284,27 +322,40 @@ def _is_free(name: str, namespace: Mapping[str, object], sent: Snapshot) -> bool
         return True
     # Not as it was: but if a job enqueued before this one wrote it, this one's turn comes now, as it would in a cell.
     serial, written = _written.get((id(namespace), name), (0, 0))
-    return bool(serial) and serial < sent.serial and name in namespace and id(namespace[name]) == written
+    return bool(serial) and serial <= sent.serial and name in namespace and id(namespace[name]) == written
 
 
 def _note(name: str, namespace: dict[str, object], sent: Snapshot) -> None:
     _written[id(namespace), name] = (sent.serial, id(namespace[name]))
 
 
-def _originals(
-    values: Mapping[str, object], namespace: Mapping[str, object], sent: Snapshot, assigned: Iterable[str]
-) -> dict[int, object]:
-    """For each input that came back: its copy's id → the object the notebook holds."""
+def _settle_in(values: dict[str, object], came: Iterable[tuple[object, object, bool]]) -> None:
+    """Put the notebook's own objects in the place of their copies, after giving them what the cell has changed."""
     own: dict[int, object] = {}
-    for name, value in values.items():
-        if name in assigned or not sent.is_original(name, namespace) or name not in namespace:
-            continue
-        own[id(value)] = namespace[name]
-    return own
+    arrays: dict[int, tuple[object, object]] = {}
+    poured = []
+    for original, copy, changed in came:
+        if changed and not graft(original, copy):
+            continue  # its type does not allow it: the copy stands for itself
+        own[id(copy)] = original
+        if isinstance(copy, ndarrays()):
+            arrays[id(memory_of(copy))] = copy, original
+        if changed:
+            poured.append(original)
+    if own:
+        substitution = Substitution(own, arrays)
+        for name, value in values.items():
+            values[name] = substitution.put(value)
+        for original in poured:
+            substitution.inside(original)
 
 
-def _load_dict(pickled: Pickled, namespace: dict[str, object] | None) -> dict[str, object]:
-    loaded = loads(pickled.body, pickled.buffers, namespace=namespace, homeward=True)
+def _load_dict(
+    pickled: Pickled,
+    namespace: dict[str, object] | None,
+    noted: Callable[[dict[int, object]], object] | None = None,
+) -> dict[str, object]:
+    loaded = loads(pickled.body, pickled.buffers, namespace=namespace, homeward=True, noted=noted)
     if not isinstance(loaded, dict):
         raise TypeError(f"names came back as {type(loaded).__name__}")
     return loaded

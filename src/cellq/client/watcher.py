@@ -135,7 +135,7 @@ class Watcher:
             self._mark = None
             await self._look(list(self._watched))
         elif self._mark is None or sweep:
-            self._mark = self._newest = await self._newest_ending()
+            self._mark = self._newest = await self.newest_ending()
             await self._look(list(self._watched))
         else:
             after = None
@@ -160,7 +160,7 @@ class Watcher:
             elif row.state.ended:
                 self._answer(job_id, row)
 
-    async def _newest_ending(self) -> int:
+    async def newest_ending(self) -> int:
         """The highest `Row.ended` in the store, found by asking "is there one above n?": first doubling, then halving.
 
         Two or three dozen indexed look-ups, a few milliseconds, however many jobs the store holds.

@@ -5,13 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from cellq.notebook.magic import CellqMagics
+from cellq.notebook.overview import OverviewMagics
+from cellq.notebook.session import Session
 from cellq.notebook.trouble import show_syntax_errors
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Register the magics."""
+    """Register the magics and how jobs are shown, and come back to what kernels before this one have left."""
     show_syntax_errors(shell)
-    shell.register_magics(CellqMagics(shell))
+    magics = CellqMagics(shell)
+    overview = OverviewMagics(shell, magics.session)
+    shell.register_magics(magics, overview)
+    overview.showing.register()
+    told = magics.session.come_back()
+    if told:
+        print(told)
+
+
+def session_of(shell: Any) -> Session:
+    """The notebook's session; the extension is loaded if need be."""
+    shell.extension_manager.load_extension("cellq")
+    session: Session = shell.magics_manager.registry["CellqMagics"].session
+    return session
 
 
 def unload_ipython_extension(shell: Any) -> None:
@@ -19,3 +34,6 @@ def unload_ipython_extension(shell: Any) -> None:
     magics = shell.magics_manager.registry.get("CellqMagics")
     if magics is not None:
         magics.session.close()
+    overview = shell.magics_manager.registry.get("OverviewMagics")
+    if overview is not None:
+        overview.showing.unregister()

@@ -15,7 +15,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,36 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A progress bar: what it is about, how much is done (0 to 1, None when nobody knows), and that in words."""
+    """A progress bar: what it is about, how much is done (0 to 1, None when nobody knows), and that in words.
+
+    `open`: it is at work.
+    """
 
     label: str
     share: float | None
     numbers: str
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A button on a live card.
+
+    Attributes:
+        command: what the kernel is told when it is pressed, as {"cmd": command, "job": job}.
+        label: what stands on it.
+        job: what it is about, as `LiveView.on_command` gets it: the id of a job, or whatever the card stands for.
+        pressed: what stands on it from the press until the card changes.
+        about: what a screen reader adds to the label; the card's name when "".
+        open: whether it can be pressed.
+    """
+
+    command: str
+    label: str
+    job: str
+    pressed: str = ""
+    about: str = ""
+    open: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +90,10 @@ class Face:
         id: the job, as canonical UUID text; `short` is how people call it.
         state: the job's state.
         label: the state in a word for people, which may say more ("retrying", "stopping").
+        rest: seconds that are left, as its outermost bar tells; None when nobody knows.
         facts: a few words each, shown behind the clock.
         notes: one line each, shown below.
+        actions: what can be asked for; buttons, where the card is live.
     """
 
     id: str
@@ -75,9 +102,11 @@ class Face:
     state: State
     label: str
     clock: Clock | None = None
+    rest: float | None = None
     facts: tuple[str, ...] = ()
     bars: tuple[Bar, ...] = ()
     notes: tuple[str, ...] = ()
+    actions: tuple[Action, ...] = ()
 
     def still(self) -> Face:
         """The face without a clock that ticks by itself: two that are equal look the same on a live card."""
@@ -96,26 +125,31 @@ class Face:
             "ended": self.state.ended,
             "clock": None if clock is None else {"text": str(clock), "words": clock.words}
             | {"seconds": clock.seconds, "ticks": clock.ticks},
+            "rest": self.rest,
             "facts": list(self.facts),
-            "bars": [{"label": bar.label, "share": bar.share, "numbers": bar.numbers} for bar in self.bars],
+            "bars": [asdict(bar) for bar in self.bars],
             "notes": list(self.notes),
+            "actions": [asdict(action) for action in self.actions],
         }  # fmt: skip
 
 
-def face_of(row: Row, notes: Sequence[str] = (), now: float | None = None) -> Face:
+def face_of(row: Row, notes: Sequence[str] = (), now: float | None = None, where: str = "") -> Face:
     """The face of a job.
 
     Args:
         notes: lines to add.
         now: epoch seconds; the present when None.
+        where: what people call its worker.
     """
     now = time.time() if now is None else now
-    facts = []
+    running = row.state is State.RUNNING
+    facts = [f"on {where}"] if where and running else []
     if 1 < row.attempt <= row.retries + 1:
         facts.append(f"attempt {row.attempt} of {row.retries + 1}")
     if row.failure is not None and row.state not in (State.COMPLETED, State.CANCELLED):
         why = _first_line(row.failure.message) or row.failure.cause
         facts.append(why if row.state is State.FAILED else f"before: {why}")
+    told: list[Mapping[str, Any]] = json.loads(row.progress) if row.progress else []
     return Face(
         id=id_text(row.id),
         short=short_id(row.id),
@@ -123,10 +157,23 @@ def face_of(row: Row, notes: Sequence[str] = (), now: float | None = None) -> Fa
         state=row.state,
         label=_label(row, now),
         clock=_clock(row, now),
+        rest=_rest(told) if running else None,
         facts=tuple(facts),
-        bars=_bars(row),
+        bars=_bars(told),
         notes=tuple(notes),
+        actions=_actions(row),
     )
+
+
+def _actions(row: Row) -> tuple[Action, ...]:
+    job = id_text(row.id)
+    if row.state in (State.FAILED, State.CANCELLED):
+        return (Action("retry", "Retry", job, pressed="Retrying…"),)
+    if row.state is State.COMPLETED:
+        return ()
+    if row.cancelling:
+        return (Action("cancel", "Cancelling…", job, open=False),)
+    return (Action("cancel", "Cancel", job, pressed="Cancelling…"),)
 
 
 def _first_line(text: str) -> str:
@@ -176,10 +223,17 @@ def duration(seconds: float, *, whole: bool = False) -> str:
 # ------------------------------------------------------------------------------------------------ bars
 
 
-def _bars(row: Row) -> tuple[Bar, ...]:
-    if not row.progress:
-        return ()
-    told: list[Mapping[str, Any]] = json.loads(row.progress)
+def _rest(told: Sequence[Mapping[str, Any]]) -> float | None:
+    """What the outermost bar has left: of those at work, the one that began first."""
+    return next((_left(one) for one in told if not one.get("closed")), None)
+
+
+def _left(one: Mapping[str, Any]) -> float | None:
+    n, total, rate = _number(one.get("n")) or 0.0, _number(one.get("total")), _number(one.get("rate"))
+    return (total - n) / rate if total and rate and n < total and not one.get("closed") else None
+
+
+def _bars(told: Sequence[Mapping[str, Any]]) -> tuple[Bar, ...]:
     bars = [_bar(one) for one in told[:MOST_BARS]]
     if len(told) > MOST_BARS:
         bars.append(Bar("", None, f"… and {len(told) - MOST_BARS} more"))
@@ -193,14 +247,15 @@ def _bar(told: Mapping[str, Any]) -> Bar:
     if rate:
         unit = str(told.get("unit") or "it").strip()
         words.append(f"{_count(rate)} {unit}/s" if rate >= 1 else f"{_count(1 / rate)} s/{unit}")
-        if total and n < total and not told.get("closed"):
-            words.append(f"{duration((total - n) / rate, whole=True)} left")
+        left = _left(told)
+        if left is not None:
+            words.append(f"{duration(left, whole=True)} left")
     elif told.get("closed") and _number(told.get("elapsed")):
         words.append(duration(float(told["elapsed"])))
     if told.get("note"):
         words.append(str(told["note"])[:200])
     share = min(1.0, max(0.0, n / total)) if total else None
-    return Bar(str(told.get("desc") or "")[:60], share, " · ".join(words))
+    return Bar(str(told.get("desc") or "")[:60], share, " · ".join(words), not told.get("closed"))
 
 
 def _number(value: object) -> float | None:
@@ -221,40 +276,47 @@ def _count(value: float) -> str:
 def text(face: Face) -> str:
     """The card as one line of plain text, and a line per bar and note."""
     head = f"{MARKS[face.state]} {face.name} ({face.short}) {face.label}"
-    lines = [" · ".join([head, *([str(face.clock)] if face.clock else []), *face.facts])]
+    lines = [" · ".join([head, *_times(face), *face.facts])]
     lines += [f"  {bar.label} {bar.numbers}".rstrip() for bar in face.bars]
     return "\n".join([*lines, *(f"  {note}" for note in face.notes)])
 
 
+def _times(face: Face) -> list[str]:
+    times = [] if face.clock is None else [str(face.clock)]
+    return times if face.rest is None else [*times, f"{duration(face.rest, whole=True)} left"]
+
+
 def page(face: Face) -> str:
-    """The card as HTML with its style sheet and without any script."""
-    inside = [f'<span class="cellq-clock">{_e(str(face.clock))}</span>'] if face.clock else []
-    inside += [f'<span class="cellq-fact">{_e(fact)}</span>' for fact in face.facts]
+    """The card as HTML with its style sheet and without any script; its look is that of card.js."""
+    times = zip(("clock", "rest"), _times(face), strict=False)
+    facts = "".join(f'<span class="cellq-fact">{_e(fact)}</span> ' for fact in face.facts)
     head = (
         f'<span class="cellq-mark" aria-hidden="true">{MARKS[face.state]}</span> '
-        f'<b class="cellq-name">{_e(face.name)}</b> <span class="cellq-state">{_e(face.label)}</span> '
-        + " ".join(inside)
-        + f' <span class="cellq-id" title="{face.id}">{face.short}</span>'
+        f'<span class="cellq-said"><b class="cellq-name">{_e(face.name)}</b> '
+        f'<span class="cellq-state">{_e(face.label)}</span></span> '
+        + "".join(f'<span class="cellq-{name}">{_e(told)}</span> ' for name, told in times)
+        + f'<span class="cellq-facts" title="{_e(" · ".join(face.facts))}">{facts}</span> '
+        f'<span class="cellq-id" title="{_e(face.id)}">{_e(face.short)}</span>'
     )
     bars = "".join(_bar_page(bar) for bar in face.bars)
     below = f'<div class="cellq-bars">{bars}</div>' if bars else ""
     below += "".join(f'<div class="cellq-note">{_e(note)}</div>' for note in face.notes)
     return (
         f"<style>{style()}</style>"
-        f'<div class="cellq-card cellq-{face.state.value}"><div class="cellq-head">{head}</div>{below}</div>'
+        f'<div class="cellq-card cellq-{face.state.value} cellq-of-{_e(face.id)}" role="group" '
+        f'aria-label="job {_e(face.name)}"><div class="cellq-head">{head}</div>{below}</div>'
     )
 
 
 def _bar_page(bar: Bar) -> str:
-    label = f'<span class="cellq-label">{_e(bar.label)}</span>'
-    numbers = f'<span class="cellq-numbers">{_e(bar.numbers)}</span>'
-    if bar.share is None:
-        return f'{label}<span class="cellq-track cellq-endless"></span>{numbers}'
-    percent = f"{100 * bar.share:.4g}"
+    share = "" if bar.share is None else f"{100 * bar.share:.4g}"
+    values = f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share}"' if share else ""
+    fill = f'<span class="cellq-fill" style="width:{share}%"></span>' if share else ""
     return (
-        f'{label}<span class="cellq-track" role="progressbar" aria-label="{_e(bar.label) or "progress"}" '
-        f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}">'
-        f'<span class="cellq-fill" style="width:{percent}%"></span></span>{numbers}'
+        f'<span class="cellq-label">{_e(bar.label)}</span>'
+        f'<span class="cellq-track{" cellq-endless" if bar.open and not share else ""}" role="progressbar" '
+        f'aria-label="{_e(bar.label) or "progress"}" aria-valuetext="{_e(bar.numbers)}" {values}>{fill}</span> '
+        f'<span class="cellq-numbers">{_e(bar.numbers)}</span>'
     )
 
 

@@ -15,13 +15,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cellq.client.job import AsyncJob
 from cellq.errors import CellqError, StoreUnavailable
-from cellq.message import Heard, Row, State
-from cellq.notebook.card import face_of
+from cellq.message import Changed, Heard, Row, State
+from cellq.notebook.card import Action, Face, face_of
 from cellq.notebook.route import Route
 from cellq.notebook.transcript import Transcript
 from cellq.notebook.views import View
@@ -57,12 +58,15 @@ class Inline:
         route: the way to the cell.
         view: its card.
         tend: awaited now and then while the job waits for a worker; gives lines to show.
-        on_end: called in the portal's thread once the job has ended and everything it said has been shown.
+        on_end: called in the portal's thread once the job has ended and all but its card's last state has been shown.
+        where: awaited with the id of the worker that runs the job; gives what people call it.
 
     Attributes:
         holds_error: the cell waits for its job and raises the job's error itself, so it is not shown here.
         error: the content of that error, as the job showed it.
         trouble: why no worker will take the job; the cell need not wait any more.
+        twins: mirrors of the same job elsewhere.
+        at_end: called as `on_end` is.
     """
 
     def __init__(
@@ -73,29 +77,47 @@ class Inline:
         *,
         tend: Callable[[], Awaitable[list[str]]],
         on_end: Callable[[Row], None],
+        where: Callable[[bytes], Awaitable[str]] | None = None,
         holds_error: bool = False,
     ) -> None:
         self.holds_error = holds_error
+        self.twins: list[Inline] = []
+        self.at_end: list[Callable[[], None]] = []
         self.error: dict[str, Any] | None = None
         self.trouble: CellqError | None = None
         self._job = job
         self._route = route
         self._view = view
         self._tend = tend
+        self._where = where
+        self._worker: tuple[bytes, str] = (b"", "")  # who runs it, and what people call that
         self._on_end = on_end
         self._row: Row | None = None
         self._notes: list[str] = []
         self._lock = threading.RLock()  # notes come from the main thread too
-        self._transcript = Transcript(f"the rest is in the log: %jobs logs {job.short}, or job.logs()")
+        self._rest = f"the rest is in the log: %jobs logs {job.short}, or job.logs()"
+        self._transcript = Transcript(self._rest)
         self._held: tuple[int, dict[str, Any]] | None = None  # the latest error, and the attempt that raised it
         self._after = 0  # the place in the log up to which it has been shown
+        self._actions: tuple[Action, ...] = ()
+        self._left = False
         self._pace = Pace()
 
-    def begin(self, row: Row, notes: list[str]) -> None:
+    @property
+    def ended(self) -> bool:
+        """The job is known to have ended."""
+        return self._row is not None and self._row.state.ended
+
+    @property
+    def ended_at(self) -> float | None:
+        """When the job ended (epoch seconds), as far as known."""
+        return self._row.finished if self._row is not None and self._row.state.ended else None
+
+    def begin(self, row: Row, notes: Sequence[str]) -> None:
         """Show the card for the first time; in the enqueuing cell, so that it stands above all output."""
         self._row = row
         self._notes = list(notes)
-        self._view.begin(face_of(row, self._notes))
+        self._view.begin(self._face())
 
     def note(self, *lines: str) -> None:
         """Add lines to the card; from any thread."""
@@ -103,6 +125,63 @@ class Inline:
             with self._lock:
                 self._notes += lines
                 self._draw()
+            for twin in self.twins:
+                twin.note(*lines)
+
+    def offer(self, line: str, *actions: Action) -> None:
+        """Add a line with buttons for what it says, until it is withdrawn or the job has ended; from any thread."""
+        with self._lock:
+            self._actions = actions
+            self.note(line)
+
+    def withdraw(self, line: str) -> None:
+        """Take an offer back; from any thread."""
+        with self._lock:
+            self._actions = ()
+            if line in self._notes:
+                self._notes.remove(line)
+                self._draw()
+
+    def twin(self, route: Route, view: View, notes: Sequence[str] | None = None) -> Inline:
+        """The same job, shown elsewhere too. Begun, and to be followed; what is noted here is noted there from now on.
+
+        Args:
+            notes: lines to begin with; those of this one when None.
+        """
+        other = Inline(self._job, route, view, tend=_nobody, on_end=_nothing, where=self._where)
+        with self._lock:
+            assert self._row is not None
+            self.twins.append(other)
+            other.begin(self._row, self._notes if notes is None else notes)
+        return other
+
+    def leave(self) -> None:
+        """Send nothing more to the cell: it belongs to somebody else now. The job is followed to its end."""
+        self._left = True
+
+    async def again(self) -> bool:
+        """Have the ended job run once more, shown here and by the twins in place of how it ended; False if it cannot.
+
+        All are to be followed again. Its old log is gone from the store, and so it goes from the cells.
+        """
+        if await self._job.retry() is not Changed.DONE:
+            return False
+        for mirror in (self, *self.twins):
+            mirror._restart()
+        return True
+
+    def _restart(self) -> None:
+        with self._lock:
+            assert self._row is not None
+            self._row = replace(
+                self._row, state=State.PENDING, attempt=0, started=None, finished=None, failure=None, progress=""
+            )
+            self._notes, self._after, self._held, self.error, self.trouble = [], 0, None, None, None
+            self.holds_error = False
+            self._transcript = Transcript(self._rest)
+            self._send("clear_output", {"wait": True})
+            if not self._left:
+                self._view.begin(self._face())
 
     async def follow(self) -> None:
         """Mirror until the job has ended. Never raises: a lost mirror must not disturb the notebook."""
@@ -112,8 +191,6 @@ class Inline:
                 async for row, events in self._job.watch(self._after, tick=_TICK):
                     patience = time.monotonic() + _PATIENCE
                     await self._mirror(row, events)
-                assert self._row is not None
-                self._on_end(self._row)
             except StoreUnavailable as error:
                 if time.monotonic() < patience:
                     log.info("job %s: %s; looking again", self._job.short, error)
@@ -131,16 +208,25 @@ class Inline:
         sent = self._publish(self._transcript.messages(events), events[-1].attempt if events else 0)
         self._after = events[-1].seq if events else self._after
         sent += self._settle_error(row)
-        sent += self._refresh()
-        if sent and not row.state.ended:
-            await asyncio.sleep(self._pace.pause(time.monotonic()))
+        if self._where is not None and row.worker is not None and row.worker != self._worker[0]:
+            self._worker = (row.worker, await self._where(row.worker))
+        if not row.state.ended:
+            sent += self._refresh()
+            if sent:
+                await asyncio.sleep(self._pace.pause(time.monotonic()))
+        elif not events:
+            # First the names, then the word: whoever reads "completed" and runs the next cell finds them there.
+            self._on_end(row)
+            for call in self.at_end:
+                call()
+            self._refresh()
 
     def _lose(self, error: Exception) -> None:
         log.info("cannot follow job %s", self._job.short, exc_info=error)
         with self._lock:
             self._notes.append(f"its output can no longer be shown here ({error}); job.logs() has it")
             if self._row is not None:
-                self._view.end(face_of(self._row, self._notes))
+                self._view.end(self._face())
 
     async def _see_to_worker(self) -> None:
         try:
@@ -153,10 +239,14 @@ class Inline:
         with self._lock:
             return self._draw()
 
-    def _draw(self) -> int:
+    def _face(self) -> Face:
         assert self._row is not None
-        face = face_of(self._row, self._notes)
-        if self._row.state.ended:
+        face = face_of(self._row, self._notes, where=self._worker[1])
+        return face if self._row.state.ended else replace(face, actions=(*face.actions, *self._actions))
+
+    def _draw(self) -> int:
+        face = self._face()
+        if face.state.ended:
             self._view.end(face)
             return 1
         return int(self._view.draw(face))
@@ -168,12 +258,12 @@ class Inline:
                 self._held = (attempt, content)
             elif kind == "clear_output":
                 # It takes the card away as well, which is shown again at once: with `wait` nothing flickers.
-                assert self._row is not None
-                self._route.send(kind, {"wait": True})
-                self._view.begin(face_of(self._row, self._notes))
+                self._send(kind, {"wait": True})
+                if not self._left:
+                    self._view.begin(self._face())
             else:
                 self._release_error()
-                self._route.send(kind, content)
+                self._send(kind, content)
         return int(bool(messages))
 
     # An error is shown when it is known what became of the attempt: one that was cancelled ends with KeyboardInterrupt,
@@ -196,5 +286,17 @@ class Inline:
             return 0
         _, content = self._held
         self._held = None
-        self._route.send("error", content)
+        self._send("error", content)
         return 1
+
+    def _send(self, kind: str, content: dict[str, Any]) -> None:
+        if not self._left:
+            self._route.send(kind, content)
+
+
+async def _nobody() -> list[str]:
+    return []
+
+
+def _nothing(_: Row) -> None:
+    return None

@@ -14,10 +14,12 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from cellq.cell.parcel import Snapshot
 from cellq.cell.returned import Merged, Returned, merge
+from cellq.cell.stub import Stub
 from cellq.client.sync import Job
 from cellq.message import State
 
@@ -89,16 +91,38 @@ class Homecoming:
     Args:
         job: the cell's job.
         namespace: the notebook's.
-        sent: what the notebook held when the cell was packed.
+        sent: what the notebook held when the cell was packed; None when that was another kernel: then only names that
+            do not exist here are bound, and it is told which.
         tell: takes lines for people about what did not come back.
+        session: the session in which it ran, "" for none: what stays there gets a stub here.
+
+    Attributes:
+        brought: the names that were bound, with the ids of what they were bound to.
     """
 
-    def __init__(self, job: Job[Any], namespace: dict[str, object], sent: Snapshot, tell: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        job: Job[Any],
+        namespace: dict[str, object],
+        sent: Snapshot | None,
+        tell: Callable[..., None],
+        session: str = "",
+    ) -> None:
         self._job = job
         self._namespace = namespace
         self._sent = sent
         self._tell = tell
+        self._session = session
         self._come = False
+        self.brought: dict[str, int] = {}
+
+    def renew(self) -> None:
+        """The job runs once more: what it gives then comes too."""
+        self._come = False
+
+    def waive(self) -> None:
+        """Do not come any more: another way back is there."""
+        self._come = True
 
     def come(self) -> None:
         """Bring in what the cell gave, if it has ended and has not been brought in. On the main thread only."""
@@ -108,14 +132,32 @@ class Homecoming:
         try:
             returned = self._job.returned() if self._job.state is State.COMPLETED else self._job.salvaged()
             if isinstance(returned, Returned):
-                merged = merge(returned, self._namespace, self._sent)
-                self._tell(*_told(merged, returned, self._namespace, self._job.name))
+                merged = self._with_stubs(merge(returned, self._namespace, self._sent))
+                self.brought = {name: id(self._namespace[name]) for name in merged.set_names if name in self._namespace}
+                lines = _told(merged, returned, self._namespace, self._job.name, known=self._sent is not None)
+                if self._sent is None and merged.set_names:
+                    lines.insert(0, f"brought back: {', '.join(merged.set_names)}")
+                self._tell(*lines)
         except Exception as error:
             # Unpickling runs whatever the values bring along.
             self._tell(f"what it gave could not be brought back: {type(error).__name__}: {error}")
 
+    def _with_stubs(self, merged: Merged) -> Merged:
+        """Names whose values stay in their session are bound to stubs, unless the user has rebound them."""
+        if not self._session:
+            return merged
+        for name in merged.left_behind:
+            there = self._namespace.get(name)
+            if isinstance(there, Stub) or (self._sent or _NOTHING).is_original(name, self._namespace):
+                self._namespace[name] = Stub(name, self._session)
+        stays = f"stays in session {self._session!r}"
+        return replace(merged, left_behind=dict.fromkeys(merged.left_behind, stays))
 
-def _told(merged: Merged, returned: Returned, namespace: Mapping[str, object], name: str) -> list[str]:
+
+_NOTHING = Snapshot(0, {}, {}, {})
+
+
+def _told(merged: Merged, returned: Returned, namespace: Mapping[str, object], name: str, *, known: bool) -> list[str]:
     """What did not come back, in quiet lines."""
     handle = name if isinstance(namespace.get(name), Job) else "job"
     lines = [*returned.notes, *merged.problems]
@@ -124,8 +166,12 @@ def _told(merged: Merged, returned: Returned, namespace: Mapping[str, object], n
             lines.append(f'{skipped} is the job itself here; what the cell assigned to it is {handle}["{skipped}"]')
     kept = [skipped for skipped in merged.skipped if skipped != handle]
     if kept:
-        lines.append(f'{", ".join(kept)}: rebound here meanwhile, left as it is; {handle}["{kept[0]}"] has the job\'s')
-    lines += [f"{left} stayed in the worker: {reason}" for left, reason in merged.left_behind.items()]
+        why = "rebound here meanwhile" if known else "exists here"
+        lines.append(f'{", ".join(kept)}: {why}, left as it is; {handle}["{kept[0]}"] has the job\'s')
+    lines += [
+        f"{left} {reason if isinstance(namespace.get(left), Stub) else f'stayed in the worker: {reason}'}"
+        for left, reason in merged.left_behind.items()
+    ]
     if returned.value_problem:
         lines.append(f"the last value stayed in the worker: {returned.value_problem}")
     return lines
@@ -139,6 +185,12 @@ class CellJob(Job[R]):
     def __init__(self, job: Job[R]) -> None:
         super().__init__(job._record)
         self._homecoming: Homecoming | None = None
+
+    @property
+    def line(self) -> tuple[str, str]:
+        """The URL of its store and the name of its queue."""
+        row = self._record.row or self.row()
+        return self._record.connection.url, row.queue
 
     def expect(self, homecoming: Homecoming) -> None:
         """Bring the names in this way whenever the notebook has waited for the job."""

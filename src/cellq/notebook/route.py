@@ -44,6 +44,8 @@ class KernelRoute:
         parent = getattr(shell, "parent_header", None) or shell.get_parent()
         self._parent = {"header": dict(parent["header"]), "metadata": dict(parent.get("metadata") or {})}
         self.cell_id = str(self._parent["metadata"].get("cellId", ""))
+        self.run = str(parent["header"].get("msg_id", ""))  # of the cell
+        self.page = str(parent["header"].get("session", ""))  # that ran it
         # Told with each execute request: whoever runs notebooks without a person forbids questions.
         self.headless = getattr(self._kernel, "_allow_stdin", True) is False
         self.widgets = not self.headless and "google.colab" not in sys.modules

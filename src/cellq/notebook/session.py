@@ -1,28 +1,43 @@
 """What one notebook has going: its queues, the cells it has enqueued, and the way back for each.
 
-%%enqueue ─▶ pack ─▶ push ─▶ Inline (portal's thread) ─▶ the cell
-                                └ ended ─▶ Doorstep ─▶ merge into the namespace (main thread, between cells)
+%%enqueue ─▶ pack ─▶ push ─┬─▶ Inline (portal's thread) ─▶ the cell
+cellq.attach(job) ─────────┘      └ ended ─▶ Doorstep ─▶ merge into the namespace (main thread, between cells)
+
+Which job is shown where, also after a reload of the page, is known by `cellq.notebook.mirrors`.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
-import json
+import contextlib
 import os
+import threading
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cellq import settings
-from cellq.cell.parcel import pack
+from cellq.cell.digest import Undigestible
+from cellq.cell.parcel import Snapshot, pack
+from cellq.cell.stub import stubs
 from cellq.client.portal import portal
 from cellq.client.sync import Job, Queue
-from cellq.message import State
+from cellq.errors import CellqError
+from cellq.message import Kind, State
+from cellq.notebook import comeback
 from cellq.notebook.inline import Inline
+from cellq.notebook.mirrors import Mirrors, Place, Shown
+from cellq.notebook.once import because, key_of, ran_before
+from cellq.notebook.origin import Origin
 from cellq.notebook.returning import CellJob, Doorstep, Homecoming
 from cellq.notebook.route import Route, route_of
 from cellq.notebook.trouble import in_cell, raise_again, shown_as
-from cellq.notebook.widgets import view_of
-from cellq.notebook.workforce import Workforce
+from cellq.notebook.whereabouts import Whereabouts
+from cellq.notebook.workforce import Workforce, session_of
 from cellq.options import Options
+
+_LOOK = 3.0
+"""Seconds that a look at what was left behind may take when the notebook is opened."""
 
 
 class Session:
@@ -36,6 +51,8 @@ class Session:
         self.workforce = Workforce()
         self._shell = shell
         self._doorstep = Doorstep(shell)
+        self._mirrors = Mirrors(self._tend, self._find, self._where)
+        self._whereabouts = Whereabouts()
         self._queues: dict[str, Queue] = {}
         self._default = settings.store_url()
 
@@ -68,6 +85,7 @@ class Session:
         options: Options,
         outputs: tuple[str, ...] | None,
         wait: bool,
+        once: bool,
         url: str | None,
     ) -> Job[Any]:
         """Send a cell to a worker and show in it what happens.
@@ -78,40 +96,139 @@ class Session:
             options: how it is to be run; the Job is bound to `options.name`.
             outputs: names that are to come back; None for all, () for none.
             wait: block until it has ended; a failure is then raised here. (Headless runs always wait.)
+            once: give the job that this cell had or has with the same inputs, instead of another.
             url: the store; the notebook's own when None.
 
         Raises:
             SyntaxError, NotPicklable, TooLarge, StoreUnavailable, ValueError: nothing was enqueued.
         """
         count = _number(self._shell)
-        skip = (options.name,) if options.name else ()
+        skip: tuple[str, ...] = (options.name,) if options.name else ()
+        skip += stubs(self.namespace, session_of(options.queue))
         try:
             packed = pack(source, self.namespace, outputs, count, header=header, skip=skip)
         except SyntaxError as error:
             raise in_cell(error, header.count("\n"), count) from None
-        queue = self.queue(url).with_options(options)
         route = route_of(self._shell, options.name or f"cell {count}")
-        job = CellJob(queue.push_cell(packed.parcel, task=f"cell [{count}]", origin=self._origin(route)))
+        cell = Origin.here(self.namespace, route.cell_id, source)
+        notes = list(packed.warnings)
+        found = None
+        if once:
+            own = self._mirrors.brought(source)
+            try:
+                options = replace(options, key=key_of(source, self.namespace, outputs, skip, own))
+                found = ran_before(self.queue(url), str(options.key))
+            except Undigestible as error:
+                notes.append(f"--once has no effect: {error}")
+        queue = self.queue(url).with_options(options)
+        job = CellJob(found or queue.push_cell(packed.parcel, task=f"cell [{count}]", origin=cell.text()))
+        row = job.row()
+        there = found is not None or row.origin != cell.text()  # or another kernel was quicker
+        if there:
+            notes = [because(row)]
         if options.name:
             self.namespace[options.name] = job
-        inline = Inline(
-            job.asynchronous(),
-            route,
-            view_of(job.id, route, lambda: _ask_to_stop(job)),
-            tend=lambda: self._tend(queue),
-            on_end=lambda _: self._doorstep.leave(homecoming.come),
-        )
-        homecoming = Homecoming(job, self.namespace, packed.snapshot, inline.note)
-        job.expect(homecoming)
         waits = _waits(wait, route)
-        inline.holds_error = waits
-        inline.begin(job.row(), list(packed.warnings))
-        following = portal().start(inline.follow())
-        if waits:
-            self._wait(job, inline, following)
+        place = self._mirrors.begin(job, route, cell, notes, holds_error=waits, attached=there)
+        self._expect(place, packed.snapshot)
+        self._follow(place, waits)
         return job
 
-    def _wait(self, job: CellJob[Any], inline: Inline, following: concurrent.futures.Future[None]) -> None:
+    def attach(self, job: Job[Any] | str) -> Job[Any]:
+        """Show a job in the cell that runs now: all it has said so far, then what it says until it has ended.
+
+        Of a cell's job the names come back too, those that do not exist here; so does the variable that holds the job.
+
+        Args:
+            job: the job or its id, of which the last digits are enough; of whatever notebook or program.
+
+        Raises:
+            TypeError, ValueError, Expired, StoreUnavailable: there is no such job, or no way to it.
+        """
+        if not isinstance(job, Job):
+            job = self.queue().get(job)
+        route = route_of(self._shell, job.name)
+        cell = Origin.here(self.namespace, route.cell_id)
+        place = self._mirrors.begin(CellJob(job), route, cell, attached=True)
+        shown = place.shown
+        if shown.homecoming is None and job.row().kind is Kind.CELL:
+            self._expect(place, None)
+            self._bind(shown.job)
+        self._follow(place, _waits(False, route), raises=False)
+        return shown.job
+
+    def come_back(self) -> str:
+        """Follow what kernels before this one have left unfinished; their cells show it where the page allows.
+
+        Returns:
+            A line about it; "" when there is nothing.
+        """
+        here = Origin.here(self.namespace)
+        found: list[Job[Any]] = []
+
+        def look() -> None:
+            with contextlib.suppress(CellqError, ValueError):  # whoever enqueues something will be told
+                found.extend(comeback.left_behind(self.queue(), here))
+
+        # A server that does not answer must not keep a notebook from being opened.
+        looking = threading.Thread(target=look, name="cellq-comeback", daemon=True)
+        looking.start()
+        looking.join(_LOOK)
+        jobs = list(found)
+        route = route_of(self._shell, "cellq")
+        if not route.headless:  # there a name that comes at some moment would make runs differ
+            for job in jobs:
+                self._adopt(job)
+            if route.widgets and (jobs or (here.notebook and comeback.open_cards(Path(here.notebook)))):
+                self._mirrors.open_pages()
+        return comeback.told([job.row() for job in jobs]) if jobs else ""
+
+    def close(self) -> None:
+        """Let go of the shell. Jobs go on."""
+        self._mirrors.close()
+        self._doorstep.close()
+
+    def _adopt(self, job: Job[Any]) -> Shown:
+        """Follow a job of a kernel that is gone; from any thread."""
+        place = self._mirrors.adopt(CellJob(job))
+        shown = place.shown
+        self._expect(place, None)
+        self._doorstep.leave(lambda: self._bind(shown.job))
+        portal().start(shown.inline.follow())
+        return shown
+
+    def _find(self, job_id: str) -> Shown | None:
+        """A job whose card a page holds, if its kernel is gone."""
+        job = self.queue().get(job_id)
+        return None if Origin.of(job.row().origin).lives() else self._adopt(job)
+
+    def _expect(self, place: Place, sent: Snapshot | None) -> None:
+        """Have the names of a cell's job come back when it has ended and `place` has shown it all."""
+        shown = place.shown
+        if shown.homecoming is not None:
+            shown.homecoming.waive()
+        session = session_of(shown.job.line[1])
+        homecoming = shown.homecoming = Homecoming(shown.job, self.namespace, sent, shown.inline.note, session)
+        shown.job.expect(homecoming)
+        place.inline.at_end.append(lambda: self._doorstep.leave(homecoming.come))
+        if place.cell.notebook:
+            place.inline.at_end.append(lambda: comeback.see_end(place.cell.notebook, shown.job.id))
+
+    def _bind(self, job: Job[Any]) -> None:
+        """The variable that was to hold a job, unless there is one."""
+        name = job.row().name
+        if name.isidentifier() and name not in self.namespace:
+            self.namespace[name] = job
+
+    def _follow(self, place: Place, waits: bool, *, raises: bool = True) -> None:
+        """Mirror a job in its cell; block the cell until everything is shown, if it `waits`."""
+        following = portal().start(place.inline.follow())
+        if waits:
+            self._wait(place.shown.job, place.inline, following, raises)
+
+    def _wait(
+        self, job: CellJob[Any], inline: Inline, following: concurrent.futures.Future[None], raises: bool
+    ) -> None:
         """Block this cell until its job has ended and everything is shown; a failure becomes the cell's own."""
         try:
             while not following.done():
@@ -125,21 +242,17 @@ class Session:
             inline.note(told)
             raise shown_as(interrupt, [f"KeyboardInterrupt: {told}"]) from None
         self._doorstep.bring_in()
-        if job.state is not State.COMPLETED:
+        if raises and job.state is not State.COMPLETED:
             raise_again(job, inline.error)
 
-    async def _tend(self, queue: Queue) -> list[str]:
+    async def _tend(self, job: CellJob[Any]) -> list[str]:
+        queue = self.queue(*job.line)
         if not self.workforce.due(queue):
             return []
         return self.workforce.tend(queue, await queue.asynchronous().workers())
 
-    def _origin(self, route: Route) -> str:
-        path = os.environ.get("JPY_SESSION_NAME") or self.namespace.get("__vsc_ipynb_file__") or ""
-        return json.dumps({"notebook": str(path), "cell": route.cell_id, "pid": os.getpid()})
-
-    def close(self) -> None:
-        """Let go of the shell. Jobs go on."""
-        self._doorstep.close()
+    async def _where(self, job: CellJob[Any], worker: bytes) -> str:
+        return await self._whereabouts.of(worker, self.queue(*job.line).asynchronous())
 
 
 def _number(shell: Any) -> int:
@@ -152,8 +265,3 @@ def _number(shell: Any) -> int:
 def _waits(asked: bool, route: Route) -> bool:
     told = os.environ.get("CELLQ_WAIT")
     return asked or (told == "1" if told in ("0", "1") else route.headless)
-
-
-def _ask_to_stop(job: Job[Any]) -> None:
-    """Send the request and return: this may run beside the kernel's main thread."""
-    portal().start(job.asynchronous().cancel())

@@ -37,7 +37,17 @@ class CellSyntaxError(SyntaxError):
     """A cell that cannot run. IPython prints any other SyntaxError that a magic raises with the magic's own code."""
 
 
-CellSyntaxError.__name__ = "SyntaxError"  # what people read
+class CellIndentationError(CellSyntaxError, IndentationError):
+    """The same, where the lines do not line up."""
+
+
+class CellTabError(CellIndentationError, TabError):
+    """The same, where tabs and spaces are mixed."""
+
+
+# What people read.
+CellSyntaxError.__name__, CellIndentationError.__name__ = "SyntaxError", "IndentationError"
+CellTabError.__name__ = "TabError"
 
 
 def in_cell(error: SyntaxError, above: int, count: int) -> CellSyntaxError:
@@ -55,7 +65,8 @@ def in_cell(error: SyntaxError, above: int, count: int) -> CellSyntaxError:
         indent = len(code) - len(code.lstrip())
         lines += [f"    {code.lstrip()}", " " * (4 + max(0, offset - 1 - indent)) + "^"]
     lines.append(f"{_RED}{type(error).__name__}{_PLAIN}: {error.msg}")
-    return shown_as(CellSyntaxError(error.msg, (place, line, offset, error.text)), lines)
+    kind = {IndentationError: CellIndentationError, TabError: CellTabError}.get(type(error), CellSyntaxError)
+    return shown_as(kind(error.msg, (place, line, offset, error.text)), lines)
 
 
 def show_syntax_errors(shell: Any) -> None:
@@ -63,7 +74,7 @@ def show_syntax_errors(shell: Any) -> None:
 
     def show(shell: Any, etype: type, value: Any, tb: object, tb_offset: object = None) -> list[str]:
         lines: list[str] = value._render_traceback_()
-        shell._showtraceback(SyntaxError, value, lines)
+        shell._showtraceback(etype, value, lines)
         return lines
 
     if not shell.custom_exceptions:

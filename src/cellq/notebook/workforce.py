@@ -2,6 +2,9 @@
 
 A database file belongs to one machine, so its workers can be started and looked after from here. A server's workers
 run wherever people start them: there the cell only says that none is running, and which command starts one.
+
+A session (`%%enqueue --session NAME`) is a queue with a worker of its own on this machine, whose only slot keeps its
+process: cells run there in order, and find what those before them left, also what cannot travel.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
-from cellq.client.sync import Queue
 from cellq.errors import WorkerUnavailable
 from cellq.message import WorkerInfo
 from cellq.settings import RUNTIME
@@ -23,8 +26,28 @@ _STARTING = 20.0
 
 _HEAVY = ("numpy", "pandas", "matplotlib.pyplot", "scipy", "sklearn", "seaborn", "polars", "sympy", "xarray")
 
+_SESSION = "session:"
+_SESSION_IDLE = 8 * 3600.0
+"""Seconds without a cell after which a session ends: its state is lost then, so that is a working day."""
+
 _LOOK = 3.0
 """Seconds between two looks at whether a waiting job has a worker."""
+
+
+class QueueLike(Protocol):
+    """A queue: which store it is in, and what it is called."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+class Address(NamedTuple):
+    """A queue of which no more is at hand than where it is."""
+
+    url: str
+    name: str
 
 
 @dataclass
@@ -40,7 +63,7 @@ class Workforce:
         self._starts: dict[tuple[str, str], _Start] = {}
         self._looked: dict[tuple[str, str], float] = {}
 
-    def tend(self, queue: Queue, workers: Iterable[WorkerInfo]) -> list[str]:
+    def tend(self, queue: QueueLike, workers: Iterable[WorkerInfo]) -> list[str]:
         """See to it that somebody serves this queue.
 
         Args:
@@ -67,17 +90,20 @@ class Workforce:
             self._starts[key] = start
             start.worker.check()
             return []
-        if not here:
+        if not here and not session_of(queue.name):
             return [self._advice(queue, present)]
         self.start(queue)
+        session = session_of(queue.name)
+        if session:
+            return [f"session {session!r} begins: a process of its own, which keeps what cells leave in it"]
         return [f"no worker was running: started one with {slots()} slots (%workers shows it)"]
 
-    def due(self, queue: Queue) -> bool:
+    def due(self, queue: QueueLike) -> bool:
         """Whether it is time to look again."""
         key = (queue.url, queue.name)
         return key in self._starts or time.monotonic() - self._looked.get(key, 0.0) >= _LOOK
 
-    def start(self, queue: Queue, count: int | None = None) -> launch.Launched:
+    def start(self, queue: QueueLike, count: int | None = None) -> launch.Launched:
         """Start a worker for this queue.
 
         Args:
@@ -86,10 +112,18 @@ class Workforce:
         Raises:
             WorkerUnavailable: it cannot be started.
         """
-        if not queue.url.startswith("sqlite:"):
+        session = bool(session_of(queue.name))
+        if queue.url.startswith("memory:") or not (session or queue.url.startswith("sqlite:")):
             raise WorkerUnavailable(self._advice(queue, ()))
-        idle = float(os.environ.get("CELLQ_IDLE_EXIT", launch.IDLE_EXIT))
-        worker = launch.launch(queue.url, queues=(queue.name,), slots=count or slots(), idle_exit=idle, preload=heavy())
+        idle = _SESSION_IDLE if session else launch.IDLE_EXIT
+        worker = launch.launch(
+            queue.url,
+            queues=(queue.name,),
+            slots=1 if session else count or slots(),
+            idle_exit=float(os.environ.get("CELLQ_IDLE_EXIT", idle)),
+            preload=heavy(),
+            keep=session,
+        )
         self._starts[queue.url, queue.name] = _Start(time.monotonic(), worker)
         return worker
 
@@ -98,14 +132,31 @@ class Workforce:
         self._starts.clear()
         return launch.stop(workers)
 
-    def _advice(self, queue: Queue, present: Iterable[WorkerInfo]) -> str:
+    def _advice(self, queue: QueueLike, present: Iterable[WorkerInfo]) -> str:
         others = sorted({worker.runtime for worker in present})
         if others:
             return f"this job needs a worker with Python {RUNTIME}; those that run have {', '.join(others)}"
         if queue.url.startswith("memory:"):
-            return f"no worker is running; jobs in memory need one in this program: cellq.Worker({queue!r}).start()"
+            start = f"cellq.Worker({queue.name!r}, url={queue.url!r}).start()"
+            return f"no worker is running; jobs in memory need one in this program: {start}"
         name = "" if queue.name == "default" else f" -q {queue.name}"
         return f"no worker is running; start one with: cellq worker --url {queue.url}{name}"
+
+
+def queue_of(session: str) -> str:
+    """The queue whose only worker has one slot, in which the cells of this session run in order.
+
+    Raises:
+        ValueError: this is no name.
+    """
+    if not session.isidentifier():
+        raise ValueError(f"{session!r} is no name for a session; write --session NAME")
+    return _SESSION + session
+
+
+def session_of(queue: str) -> str:
+    """The session that a queue is for; "" for ordinary ones."""
+    return queue.removeprefix(_SESSION) if queue.startswith(_SESSION) else ""
 
 
 def heavy() -> list[str]:

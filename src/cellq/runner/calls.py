@@ -7,13 +7,18 @@ job a process of its own).
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib
+import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cellq.errors import CellqError, NotPicklable, Untrusted
+from cellq.call import Place
+from cellq.errors import CellqError, NotPicklable, RejectMessage, RetryMessage, Untrusted
 from cellq.frames import Done, Ticket, blob, flat
 from cellq.message import Blob, Failure, Kind
 from cellq.wire.exceptions import carry, describe
@@ -36,6 +41,7 @@ class Calls:
         self._spill_dir = spill_dir
         self._blobs: dict[bytes, Blob] = {}
         self._functions: OrderedDict[bytes, Callable[..., object]] = OrderedDict()
+        self._tasks: dict[bytes, Place] = {}
 
     def learn(self, digest: bytes, sealed: Blob) -> None:
         """Keep a sealed function until it is called for the first time."""
@@ -43,7 +49,13 @@ class Calls:
 
     def knows(self, ticket: Ticket) -> bool:
         """Whether the ticket can be opened without asking the worker for code."""
-        return ticket.kind == Kind.CELL or ticket.code in self._functions or ticket.code in self._blobs
+        return ticket.kind == Kind.CELL or any(
+            ticket.code in known for known in (self._functions, self._blobs, self._tasks)
+        )
+
+    def learn_task(self, digest: bytes, place: Place) -> None:
+        """Keep where the function of a registered task is, by the digest of its name."""
+        self._tasks[digest] = place
 
     def open_call(self, ticket: Ticket) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
         """The function and its arguments.
@@ -53,7 +65,13 @@ class Calls:
         """
         function = self._functions.get(ticket.code)
         if function is None:
-            function = self._seal.open_code(self._blobs.pop(ticket.code), ticket.code)
+            place = self._tasks.get(ticket.code)
+            if place is None:
+                function = self._seal.open_code(self._blobs.pop(ticket.code), ticket.code)
+            elif isinstance(place, bytes):
+                function = self._seal.open_code(place, hashlib.sha256(place).digest())
+            else:
+                function = _imported(*place)
             self._functions[ticket.code] = function
             if len(self._functions) > KEPT_FUNCTIONS:
                 self._functions.popitem(last=False)
@@ -65,7 +83,13 @@ class Calls:
 
     def open_payload(self, ticket: Ticket) -> object:
         """The arguments of a call, or the parcel of a cell."""
-        return self._seal.open(blob(ticket.payload), purpose=Purpose.CALL, job_id=ticket.id, code=ticket.code)
+        return self._seal.open(
+            blob(ticket.payload),
+            purpose=Purpose.CALL,
+            job_id=ticket.id,
+            code=ticket.code,
+            homeward=ticket.code in self._tasks,  # its module is imported here, and knows its own classes
+        )
 
     def ok(self, ticket: Ticket, value: object, seconds: float) -> Done:
         """The job returned `value`. A value that cannot travel makes it a failure that says so."""
@@ -92,8 +116,13 @@ class Calls:
         text: str | None = None,
     ) -> Done:
         """The job raised. `text` is its traceback, formatted here when not given."""
+        delay: float | None = None
         if isinstance(error, Untrusted):
             cause = "untrusted"
+        elif isinstance(error, RejectMessage):
+            cause = "rejected"
+        elif isinstance(error, RetryMessage):
+            cause, delay = "retry", error.delay
         if text is None:
             text = "" if cause == "result" else _traceback(error)
         failure = describe(error, cause=cause, traceback=text)
@@ -110,7 +139,16 @@ class Calls:
             _flat_failure(failure),
             None if carried is None else flat(carried),
             seconds,
+            delay,
         )
+
+
+def _imported(module: str, name: str, paths: list[str]) -> Callable[..., object]:
+    """The function of a registered task, out of its module; from there on as a call in one program finds it."""
+    sys.path += [path for path in paths if path not in sys.path]
+    found: Any = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    function: Callable[..., object] = getattr(found, "fn", found)  # the decorator has put a task in its place
+    return function
 
 
 def _flat_failure(failure: Failure) -> tuple[str, tuple[str, ...], str, str]:

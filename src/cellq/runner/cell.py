@@ -7,13 +7,14 @@ in the notebook.
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 from cellq.cell.parcel import Parcel, unpack
 from cellq.cell.returned import Returned, collect, nothing
-from cellq.runner import shell
+from cellq.runner import lessons, shell
 from cellq.runner.shell import Emit
 
 
@@ -44,7 +45,8 @@ def run_cell(parcel: Parcel, job_id: str, emit: Emit) -> CellOutcome:
         CellqError: IPython is not installed here.
     """
     place = shell.current()
-    _reseed()
+    imported = set(sys.modules)
+    _reseed_once()
     try:
         before = unpack(parcel, place.user_ns)
     except BaseException as error:
@@ -56,9 +58,11 @@ def run_cell(parcel: Parcel, job_id: str, emit: Emit) -> CellOutcome:
         job_id=job_id,
         emit=emit,
     )
+    lessons.tell(imported)
     raised: BaseException | None = result.error_before_exec or result.error_in_exec
     value = None if raised is not None else place.value
-    return CellOutcome(collect(place.user_ns, parcel, before, value), raised, place.traceback)
+    returned = collect(place.user_ns, parcel, before, value, shown=raised is None and place.shown, pages=place.pages)
+    return CellOutcome(returned, raised, place.traceback)
 
 
 def _not_unpacked(error: BaseException, emit: Emit) -> CellOutcome:
@@ -67,7 +71,8 @@ def _not_unpacked(error: BaseException, emit: Emit) -> CellOutcome:
     return CellOutcome(nothing(), error, text)
 
 
-def _reseed() -> None:
+@functools.cache
+def _reseed_once() -> None:
     """Forked children share NumPy's global generator, which would make their random numbers the same."""
     generator = sys.modules.get("numpy.random")
     if generator is not None:

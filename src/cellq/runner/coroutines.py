@@ -82,6 +82,10 @@ class CoroutineSlot:
                     self._calls.learn(digest, blob(sealed))
                 for ticket in self._waiting.pop(digest, []):
                     self._spawn(ticket)
+            case Frame.TASK, (bytes(digest), bytes() | tuple() as place):
+                self._calls.learn_task(digest, place)
+                for ticket in self._waiting.pop(digest, []):
+                    self._spawn(ticket)
             case Frame.CANCEL, int(number):
                 task = self._tasks.get(number)
                 if task is not None:
@@ -107,7 +111,11 @@ class CoroutineSlot:
     async def _run(self, ticket: Ticket) -> None:
         started = time.monotonic()
         job = context.CurrentJob(
-            Lease(ticket.id, ticket.attempt), ticket.attempt, ticket.task, ticket.queue, self._capture
+            Lease(ticket.id, ticket.attempt),
+            ticket.attempt - ticket.refunds,
+            ticket.task,
+            ticket.queue,
+            self._capture,
         )
         context.enter(job, whole_process=False)
         try:

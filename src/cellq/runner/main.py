@@ -134,6 +134,8 @@ class SyncSlot:
                     self._missing.add(digest)
                 else:
                     self._calls.learn(digest, blob(sealed))
+            case Frame.TASK, (bytes(digest), bytes() | tuple() as place):
+                self._calls.learn_task(digest, place)
             case Frame.STOP, _:
                 self._stopping = True
             case _:
@@ -196,7 +198,11 @@ class SyncSlot:
         started = time.monotonic()
         MARKER.pack_into(self._marker, 0, ticket.number, started)
         job = context.CurrentJob(
-            Lease(ticket.id, ticket.attempt), ticket.attempt, ticket.task, ticket.queue, self._capture
+            Lease(ticket.id, ticket.attempt),
+            ticket.attempt - ticket.refunds,
+            ticket.task,
+            ticket.queue,
+            self._capture,
         )
         context.enter(job, whole_process=True)
         try:

@@ -23,7 +23,6 @@ import json
 import linecache
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -58,15 +57,10 @@ INLINE = "module://matplotlib_inline.backend_inline"
 
 # In a notebook a loop is always running; here one is started for cells that count on it.
 _NEEDS_LOOP = re.compile(r"\b(create_task|ensure_future|get_running_loop|TaskGroup)\b")
-_UNIQUE = re.compile(r"[0-9a-f]{32}")
 
 
 class Publisher(DisplayPublisher):
-    """Where `display` and figures go.
-
-    Display ids that the user chose carry the job's id, so that two jobs cannot update each other. Those that IPython
-    made are unique, and a handle made on one side works on the other.
-    """
+    """Where `display` and figures go. Display ids are the notebook's: a later cell can update what this one shows."""
 
     def publish(  # type: ignore[override]  # IPython's own signature differs between versions
         self,
@@ -78,11 +72,7 @@ class Publisher(DisplayPublisher):
         **_: object,
     ) -> None:
         """Emit a display, or the update of one."""
-        transient = dict(transient or {})
-        name = transient.get("display_id")
-        if name and not _UNIQUE.fullmatch(str(name)):
-            transient["display_id"] = f"{_of(self).job_id}-{name}"
-        content = {"data": data, "metadata": metadata or {}, "transient": transient}
+        content = {"data": data, "metadata": metadata or {}, "transient": dict(transient or {})}
         _of(self).emit("update_display_data" if update else "display_data", content)
 
     def clear_output(self, wait: bool = False) -> None:
@@ -106,6 +96,10 @@ class Hook(DisplayHook):
     def quiet(self) -> bool:
         """Whether the cell ends with a semicolon. (IPython looks into the history, which is off here.)"""
         return bool(self.semicolon_at_end_of_expression(_of(self).source))  # type: ignore[no-untyped-call]
+
+    def update_user_ns(self, result: object) -> None:
+        """The notebook's own shell keeps the history."""
+        _of(self).shown = True
 
     def write_output_prompt(self) -> None:
         """The front end draws the prompt."""
@@ -157,17 +151,21 @@ class Compiler(CachingCompiler):
 
 
 class WorkerShell(InteractiveShell):
-    """The shell of a slot. `emit`, `job_id`, `source` and `value` belong to the cell that runs."""
+    """The shell of a slot. `emit`, `job_id`, `source`, `value`, `shown` and `pages` belong to the cell that runs."""
 
     displayhook_class = Type(Hook)
     display_pub_class = Type(Publisher)
     compiler_class = Type(Compiler)
+    kernel = None
+    """pandas takes a shell without this attribute for a terminal."""
 
     def __init__(self, **kwargs: Any) -> None:
         self._emit: Emit = lambda kind, content: None
         self.job_id = ""
         self.source = ""
         self.value: object = None
+        self.shown = False
+        self.pages: list[dict[str, Any]] = []
         self.traceback = ""
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
 
@@ -184,6 +182,7 @@ class WorkerShell(InteractiveShell):
             emit: takes what the cell shows.
         """
         self._emit, self.job_id, self.source, self.value, self.traceback = emit, job_id, source, None, ""
+        self.shown, self.pages = False, []
         compiler: Any = self.compile
         compiler.header, compiler.source = header, source
         self.execution_count = execution_count or 1
@@ -200,6 +199,14 @@ class WorkerShell(InteractiveShell):
 
     # ------------------------------------------------------------------------- what IPython calls
 
+    def init_hooks(self) -> None:
+        """What goes to the pager is kept for the notebook's."""
+        super().init_hooks()  # type: ignore[no-untyped-call]
+        self.set_hook("show_in_pager", self._take_page, 99)  # type: ignore[no-untyped-call]
+
+    def _take_page(self, _shell: object, data: object, start: int = 0, **_: object) -> None:
+        self.pages.append(data if isinstance(data, dict) else {"text/plain": str(data)})
+
     def enable_gui(self, gui: object = None) -> None:
         """No event loop of a window system runs here."""
 
@@ -210,6 +217,10 @@ class WorkerShell(InteractiveShell):
     def should_run_async(self, raw_cell: str, **kwargs: Any) -> bool:
         """Whether the cell runs inside an event loop."""
         return bool(super().should_run_async(raw_cell, **kwargs)) or _NEEDS_LOOP.search(raw_cell) is not None
+
+    def show_usage_error(self, exc: BaseException) -> None:
+        """A magic was called wrongly: an error like others, shown in short."""
+        self._showtraceback(type(exc), exc, [f"UsageError: {exc}"])
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         sys.stdout.flush()
@@ -222,36 +233,27 @@ class WorkerShell(InteractiveShell):
         self.emit("error", {"ename": etype.__name__, "evalue": message, "traceback": list(stb)})
 
     def system_piped(self, cmd: str) -> None:
-        """`!command`: its output is streamed into the cell as it comes."""
+        """`!command`, on a terminal of its own as in a kernel: `ls` writes columns, others use colours."""
         command = self.var_expand(cmd, depth=1)  # type: ignore[no-untyped-call]
         sys.stdout.flush()
-        process = subprocess.Popen(
-            command,
-            shell=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        import pexpect  # type: ignore[import-untyped]  # comes with IPython where there are terminals
+
+        process = pexpect.spawn(os.environ.get("SHELL", "sh"), ["-c", command], echo=False)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         try:
-            assert process.stdout is not None
-            while chunk := process.stdout.read1(65536):  # type: ignore[attr-defined]
-                sys.stdout.write(decoder.decode(chunk))
-                sys.stdout.flush()
+            with contextlib.suppress(pexpect.EOF):
+                while True:
+                    sys.stdout.write(decoder.decode(process.read_nonblocking(65536, timeout=None)))
+                    sys.stdout.flush()
             sys.stdout.write(decoder.decode(b"", True))
-            code = process.wait()
+            process.wait()
         except BaseException:
-            members: tuple[psutil.Process | subprocess.Popen[bytes], ...]
-            members = (*psutil.Process(process.pid).children(recursive=True), process)
-            for member in members:
+            for member in (*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.terminate()
-            process.wait()
             raise
-        finally:
-            if process.stdout is not None:
-                process.stdout.close()
-        self.user_ns["_exit_code"] = code
+        code = -(process.signalstatus or 0) if process.exitstatus is None else process.exitstatus
+        self.user_ns["_exit_code"] = code if code <= 128 else 128 - code
 
     system_raw = system_piped
     system = system_piped
@@ -325,6 +327,8 @@ def prepare() -> bool:
         config.InteractiveShell.colors = "Neutral" if int(IPython.__version__.split(".")[0]) < 9 else "neutral"
         config.InteractiveShell.autoindent = False
         _shell = WorkerShell.instance(config=config)
+        # pandas asks for it when it is imported, which may be before a cell runs, and thinks of a terminal without it.
+        builtins.get_ipython = _shell.get_ipython  # type: ignore[attr-defined]
         # What is imported and made at first use is made now, so that every child has it.
         _shell.serve("pass", header="", execution_count=None, job_id="", emit=lambda kind, content: None)
         formatter: Any = _shell.display_formatter

@@ -8,7 +8,8 @@ worker starts one process, this one, which imports what every slot needs and the
             ◀─────── DIED (pid, status) ───────────── zygote  ◀─ SIGCHLD
 
 What users want preloaded it imports when it has nothing else to do, module by module, and says when that is done: a
-worker is ready at once, and a little later its new slots have numpy before a job asks for it.
+worker is ready at once, and a little later its new slots have numpy before a job asks for it. What a cell has imported
+it imports as well (see `lessons`), for the cells to come.
 
 It stays clean: one thread, no event loop, no connection, nothing computed. A process that has more than that must not
 be forked. When its socket closes, the worker is gone: it kills every child with its whole process group, and ends.
@@ -35,7 +36,7 @@ from typing import NoReturn
 from cellq import settings
 from cellq.frames import Decoder, Frame, pack
 from cellq.message import Lane
-from cellq.runner import bars, coroutines, main, shell
+from cellq.runner import bars, coroutines, lessons, main, shell
 
 _PR_SET_PDEATHSIG = 1
 _QUIET = 0.2  # seconds without a request before the next module is preloaded
@@ -72,9 +73,12 @@ class Zygote:
         waiting = select.poll()
         waiting.register(self._control, select.POLLIN)
         waiting.register(bell_read, select.POLLIN)
+        lessons_read = lessons.listen()
+        waiting.register(lessons_read, select.POLLIN)
         decoder = Decoder()
         while True:
-            ready = waiting.poll(_QUIET * 1000 if self._preload else None)
+            pause = _QUIET if time.monotonic() < self._warm_by else 0.0
+            ready = waiting.poll(pause * 1000 if self._preload else None)
             if self._preload and (not ready or time.monotonic() > self._warm_by):
                 self._warm_up()
             for descriptor, _ in ready:
@@ -82,6 +86,9 @@ class Zygote:
                     with contextlib.suppress(BlockingIOError):
                         os.read(bell_read, 4096)
                     self._reap()
+                elif descriptor == lessons_read:
+                    self._preload += lessons.heard(descriptor)
+                    self._warm_by = 0.0  # the next cell is likely to want it
                 elif not self._requests(decoder, (bell_read, bell_write)):
                     self._end()
 
@@ -183,6 +190,7 @@ def run(descriptor: int, config: str) -> None:
     options = json.loads(config)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.modules["__main__"] = types.ModuleType("__main__")  # jobs get a clean one, not this file
+    settings.in_slot = True
     bars.install()
     shell.prepare()
     secret = settings.secret()

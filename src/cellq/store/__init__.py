@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cellq.errors import StoreUnavailable
 from cellq.settings import sqlite_path
 from cellq.store.contract import Store
 from cellq.store.memory import MemoryStore
+from cellq.store.redis import RedisStore
 from cellq.store.sqlite import SQLiteStore
 
 __all__ = ["open_store"]
@@ -15,18 +15,18 @@ def open_store(url: str, *, durability: str = "normal") -> Store:
     """The store behind a full URL (see `settings.store_url`), not opened yet.
 
     Args:
-        url: "sqlite:///…" or "memory://NAME" (the same name is the same store, within one process).
+        url: "sqlite:///…", "redis://…" and its like (see `store.redis.address`), or "memory://NAME" (the same name is
+            the same store, within one process).
         durability: "normal" or "full"; counts for SQLite, see `SQLiteStore`.
 
     Raises:
         ValueError: the URL or the durability is none.
-        StoreUnavailable: this kind of store does not exist yet.
     """
     scheme, _, name = url.partition("://")
     if scheme == "sqlite":
         return SQLiteStore(sqlite_path(url), durability=durability)
     if scheme == "memory":
         return MemoryStore.named(name)
-    if scheme in ("redis", "rediss", "unix"):
-        raise StoreUnavailable(f"{url}: the Redis store is not implemented yet; use a SQLite database (sqlite:///…)")
-    raise ValueError(f"{url!r}: known stores are sqlite:/// and memory://")
+    if scheme.lower().partition("+")[0] in ("redis", "rediss", "unix"):
+        return RedisStore(url)
+    raise ValueError(f"{scheme + '://'!r}: known stores are sqlite:///, redis://, rediss://, unix:// and memory://")

@@ -14,6 +14,8 @@ from cellq.store.turn import CANCELLED, DELAYED, READY, RUNNING, Turn
 _PUSH = statements("push")
 _CHANGE = statements("change")
 
+_NOT_STARTED = (None, 0, None)
+
 
 def push(
     turn: Turn,
@@ -21,8 +23,14 @@ def push(
     payloads: Sequence[bytes | str | None],
     code: Mapping[bytes, bytes | str | None],
     moments: Sequence[float] | None = None,
+    worker: bytes | None = None,
 ) -> list[Pushed]:
-    """See `Store.push`; payloads and code as rows are to hold them; `moments` of pushing, when those are past."""
+    """See `Store.push`; payloads and code as rows are to hold them.
+
+    Args:
+        moments: of pushing, when those are past.
+        worker: who claims them at once.
+    """
     sql = turn.sql
     pushed = []
     first: dict[bytes, int | None] = dict.fromkeys(code)  # the first new job of each code
@@ -37,6 +45,9 @@ def push(
                     turn.discards.append(payload)
                 continue
         state, due = (DELAYED, now + options.delay) if options.delay else (READY, None)
+        start: tuple[object, ...] = _NOT_STARTED
+        if worker is not None:
+            state, start = RUNNING, (worker, 1, turn.now)
         line = turn.line_id(options.queue, lane_of(message.kind), message.runtime)
         added = sql.execute(
             _PUSH.add,
@@ -59,6 +70,7 @@ def push(
                 message.origin,
                 message.ctx,
                 payload,
+                *start,
             ),
         )
         created = added.rowcount == 1
@@ -70,6 +82,17 @@ def push(
     if moments is None:  # else whoever pushed them has rung
         turn.ring(Topic.WORK)
     return pushed
+
+
+def land(turn: Turn, worker: bytes | None = None) -> list[Pushed]:
+    """Move the turn's arrivals into rows; with `worker`, as jobs that it has started."""
+    arrivals = turn.arrivals
+    if not arrivals:
+        return []
+    moments, messages, payloads, _ = zip(*arrivals, strict=True)
+    code = {arrival.message.code: arrival.code for arrival in arrivals if arrival.code}
+    arrivals.clear()
+    return push(turn, messages, payloads, code, moments, worker)
 
 
 def delete(turn: Turn, seq: int, line: int, state: int, code: bytes) -> None:

@@ -23,6 +23,7 @@ sqlite3 connection on that thread, and that class is ours to choose: `_Courier` 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
 import threading
@@ -36,13 +37,15 @@ import aiosqlite
 
 from cellq.errors import StoreUnavailable
 from cellq.message import Message, Topic
+from cellq.store import asking
 from cellq.store.causes import unavailable
 from cellq.store.doorbell import Ringer
 from cellq.store.gate import Gate
 from cellq.store.journal import Journal
 from cellq.store.schema import prepare
-from cellq.store.statements import statements
 from cellq.store.turn import Lines, Turn
+
+logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # it tells of each statement, in a notebook of the user's
 
 T = TypeVar("T")
 
@@ -70,10 +73,11 @@ class Done(NamedTuple, Generic[T]):
 class _Work:
     """A piece of a transaction, whom to tell, and what came of it."""
 
-    __slots__ = ("do", "error", "future", "result")
+    __slots__ = ("catch_up", "do", "error", "future", "result")
 
-    def __init__(self, do: Callable[[Turn], Any], future: asyncio.Future[Any] | None) -> None:
+    def __init__(self, do: Callable[[Turn], Any], future: asyncio.Future[Any] | None, catch_up: bool = True) -> None:
         self.do = do
+        self.catch_up = catch_up
         self.future = future  # None for the caller who posted, and gets the answer by returning
         self.result: Any = None
         self.error: BaseException | None = None
@@ -107,7 +111,7 @@ class Connection:
     ) -> None:
         self.path = path
         self.lines = Lines()
-        self.own_port = 0
+        self.ringer = Ringer()
         self.own_topics = 0
         self._durability = durability
         self._clock = clock
@@ -115,10 +119,6 @@ class Connection:
         self._discard = discard
         self._committed = committed
         self._journal = Journal(path.with_name(path.name + ".pushed"))
-        self._bells: list[tuple[int, bytes, int]] = []
-        self._bells_version = -1
-        self._ringer = Ringer()
-        self._stale: list[tuple[int, bytes]] = []
         self._inbox: list[_Work] = []
         self._posted = False
         self._lock = threading.Lock()  # inbox and posted
@@ -191,30 +191,31 @@ class Connection:
             with suppress(sqlite3.Error):
                 await db.close()
         self._journal.close()
-        self._ringer.close()
+        self.ringer.close()
         if self._gate is not None:
             self._gate.close()
             self._gate = None
 
-    async def write(self, do: Callable[[Turn], T], *, small: bool = False) -> T:
+    async def write(self, do: Callable[[Turn], T], *, small: bool = False, catch_up: bool = True) -> T:
         """Do this inside a write transaction, alone or together with others; gives its result once it is committed.
 
         A caller that is cancelled meanwhile does not stop it.
 
         Args:
             small: it takes so little time that the event loop may stand still for it, if nobody is in the way.
+            catch_up: what the journals hold must be in the rows before; else it sees to `Turn.arrivals`, or need not.
 
         Raises:
             StoreUnavailable: nothing was written.
         """
-        if small and (done := self.write_at_once(do)) is not None:
+        if small and (done := self.write_at_once(do, catch_up=catch_up)) is not None:
             return done.result
         self._check()
         loop = asyncio.get_running_loop()
         with self._lock:
             posts = not self._posted
             self._posted = True
-            work = _Work(do, None if posts else loop.create_future())
+            work = _Work(do, None if posts else loop.create_future(), catch_up)
             self._inbox.append(work)
         if posts:
             await self._run(self._drain)
@@ -226,11 +227,12 @@ class Connection:
         result: T = work.result
         return result
 
-    def write_at_once(self, do: Callable[[Turn], T], *, patient: bool = False) -> Done[T] | None:
+    def write_at_once(self, do: Callable[[Turn], T], *, patient: bool = False, catch_up: bool = True) -> Done[T] | None:
         """Do this inside a write transaction in this thread.
 
         Args:
             patient: wait for others who write; else the answer is None when somebody is in the way.
+            catch_up: as for `write`.
 
         Raises:
             StoreUnavailable: nothing was written.
@@ -241,7 +243,7 @@ class Connection:
         try:
             if self._sql is None or not (patient or self._begun_at_once(self._sql)):
                 return None
-            work = _Work(do, None)
+            work = _Work(do, None, catch_up)
             topics = self._commit(self._sql, [work], begun=not patient)
         finally:
             self._using.release()
@@ -315,10 +317,10 @@ class Connection:
             try:
                 self._journal.append(self._sql, message, code, self._clock())
                 # Behind the append: who listens from later on looks later, and finds what was pushed.
-                self._look_for_bells(self._sql)
+                self.ringer.look(self._sql, self._gate.count() if self._gate is not None else -1)
             except (OSError, sqlite3.Error):
                 return False  # the ordinary way tells what is wrong; a push is harmless when repeated
-            self._stale += self._ring(1 << Topic.WORK)
+            self.ringer.ring(1 << Topic.WORK)
         if self.own_topics >> Topic.WORK & 1:
             self._tell([], 1 << Topic.WORK)
         return True
@@ -327,20 +329,6 @@ class Connection:
     def behind(self) -> bool:
         """There may be something in a journal that is not in the rows."""
         return self._journal.behind()
-
-    def _look_for_bells(self, sql: sqlite3.Connection) -> None:
-        """Know who listens, after a write: those who begin to later look themselves."""
-        version = self._gate.count() if self._gate is not None else -1
-        if version != self._bells_version or version < 0:
-            with suppress(sqlite3.Error):  # what was written is written; the next one looks again
-                self._bells = sql.execute(statements("turn").bells).fetchall()
-                self._bells_version = version
-
-    def _ring(self, topics: int) -> list[tuple[int, bytes]]:
-        """Ring whoever listens for one of these topics; gives the bells that nobody answers to."""
-        mine = self.own_port
-        bells = [(port, secret) for port, secret, wanted in self._bells if wanted & topics and port != mine]
-        return self._ringer.ring(bells, topics)
 
     def remove_journals(self) -> None:
         """Remove the journals that are finished."""
@@ -448,24 +436,22 @@ class Connection:
     def _commit(self, sql: sqlite3.Connection, batch: list[_Work], *, begun: bool = False) -> int:
         """One transaction for all of `batch`; gives the topics it rang for. Errors are left in the work."""
         assert self._gate is not None
-        turn = Turn(sql, self._clock(), self.lines)
+        turn = Turn(sql, self._clock(), self.lines, self._journal.catch_up)
         try:
             if not begun:
                 self._gate.begin(sql)
             try:
-                if self._journal.behind():
-                    self._journal.catch_up(turn)
                 for work in batch:
+                    if work.catch_up:
+                        asking.land(turn)
                     work.result = work.do(turn)
-                for bell in self._stale:
-                    sql.execute(statements("wait").take_down, bell)
-                    turn.bells_changed = True
+                self.ringer.take_down_stale(turn)
                 turn.settle()
                 sql.execute("COMMIT")
                 if turn.bells_changed:
                     self._gate.bump()
                 if turn.topics:
-                    self._look_for_bells(sql)
+                    self.ringer.look(sql, self._gate.count())
             except BaseException:
                 if sql.in_transaction:  # a full disk has rolled it back already
                     sql.execute("ROLLBACK")
@@ -474,11 +460,13 @@ class Connection:
                 self._gate.leave()
         except BaseException as error:
             self.lines.forget()
+            self._journal.rolled_back()
             for work in batch:
                 work.error = unavailable(self.path, error) if isinstance(error, sqlite3.Error | OSError) else error
             return 0
         self._journal.committed()
-        self._stale = self._ring(turn.topics)
+        self.ringer.stale.clear()
+        self.ringer.ring(turn.topics)
         for held in turn.discards:
             with suppress(OSError):
                 self._discard(held)

@@ -26,6 +26,7 @@ if sys.platform != "win32":
     import fcntl
 
 _SPIN = 0.0002
+_jitter = random.Random()  # not the process's own generator: in a notebook that one is the user's
 _SHORTEST = 0.00005
 _FIRST = 0.0002
 _LONGEST = 0.005
@@ -130,5 +131,5 @@ class Gate:
 
 
 def _sleep(pause: float) -> float:
-    time.sleep(random.uniform(_SHORTEST, pause))
+    time.sleep(_jitter.uniform(_SHORTEST, pause))
     return min(pause * 1.3, _LONGEST)

@@ -32,13 +32,12 @@ import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cellq.message import Kind, Message
 from cellq.options import Options
-from cellq.store import asking
 from cellq.store.statements import statements
-from cellq.store.turn import Turn
+from cellq.store.turn import Arrival, Turn
 
 if sys.platform != "win32":
     import fcntl
@@ -50,12 +49,6 @@ _HEAD = struct.Struct("<III")  # size of what follows, its CRC-32, size of the J
 _SETTLED = 100_000_000  # nanoseconds; a folder changed more recently may change again without a new time stamp
 _MOST = 8 * 2**20  # bytes; then a new file is begun
 _SQL = statements("journal")
-
-
-class _Record(NamedTuple):
-    pushed: float
-    message: Message
-    code: bytes
 
 
 class Journal:
@@ -70,7 +63,10 @@ class Journal:
         self._places: dict[str, int] = {}  # how far the database has come, as far as we know
         self._reached: dict[str, int] = {}  # the same, once the transaction in progress is committed
         self._ahead: list[tuple[str, int]] = []
-        self._names: list[str] = []
+        # What is read stays open: each transaction looks at it, and to find a file by its path takes longer than that.
+        self._reading = threading.Lock()
+        self._files: dict[str, int] = {}
+        self._listing = -1  # the folder
         self._stamp = -1
         self._database = ""
         self._writing = threading.Lock()
@@ -147,11 +143,13 @@ class Journal:
         self._file, self._size = file, 0
 
     def close(self) -> None:
-        """Let go of our file; once it is caught up with, anyone may remove it."""
+        """Let go of all files; once ours is caught up with, anyone may remove it."""
         with self._writing:
             if self._file >= 0:
                 os.close(self._file)
                 self._file = -1
+        with self._reading:
+            self._let_go()
 
     # ------------------------------------------------------------------------------------------ reading
 
@@ -169,32 +167,29 @@ class Journal:
         self._identity(sql)
         self._places.update(sql.execute(_SQL.places).fetchall())
 
-    def catch_up(self, turn: Turn) -> None:
-        """Move what `behind` has just found into rows, inside a transaction, in the order of pushing."""
-        self._reached = {}
+    def catch_up(self, turn: Turn) -> list[Arrival]:
+        """What the rows do not have, in the order of pushing; noted as what they have after this transaction."""
+        if not self.behind():
+            return []
         self._identity(turn.sql)
-        records: list[_Record] = []
+        arrivals: list[Arrival] = []
         for name, size in self._ahead:
             if not name.startswith(self._database):
                 continue
             place = self._places.get(name, 0)
-            found, reached = _read(f"{self._folder}/{name}", place, size)
+            found, reached = self._read(name, place, size)
             if reached > place and not self._moved(turn.sql, name, place, reached):
                 self.look_up(turn.sql)  # somebody else has been here since we last looked
                 place = self._places.get(name, 0)
-                found, reached = _read(f"{self._folder}/{name}", place, size) if size > place else ([], place)
+                found, reached = self._read(name, place, size) if size > place else ([], place)
                 if reached > place:
                     self._moved(turn.sql, name, place, reached)
             if size > place:
-                records += found
+                arrivals += found
                 # A torn end is passed over in our memory only; its writer, if alive, takes it back.
                 self._reached[name] = reached if found else size
-        if records:
-            records.sort(key=_age)
-            code = {record.message.code: record.code for record in records if record.code}
-            messages = [record.message for record in records]
-            payloads = [m.payload for m in messages if isinstance(m.payload, bytes)]
-            asking.push(turn, messages, payloads, code, [record.pushed for record in records])
+        arrivals.sort(key=_age)
+        return arrivals
 
     @staticmethod
     def _moved(sql: sqlite3.Connection, name: str, place: int, reached: int) -> bool:
@@ -204,20 +199,24 @@ class Journal:
         return sql.execute(_SQL.begin, (name, reached)).rowcount == 1
 
     def committed(self) -> None:
-        """What `catch_up` did is in the database now."""
+        """What `catch_up` gave is in the database now."""
         self._places.update(self._reached)
         self._reached = {}
 
+    def rolled_back(self) -> None:
+        """What `catch_up` gave is not, and what `look_up` has found meanwhile may not be either."""
+        self._reached = {}
+        self._places = {}
+
     def remove_finished(self) -> None:
         """Remove the files whose writers are gone and of which the database holds everything."""
-        for name, size in self._sizes():
-            path = self._folder / name
+        for path in self._folder.iterdir() if self._folder.exists() else ():
             with contextlib.suppress(OSError):
                 file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    foreign = not name.startswith(self._database)
-                    if foreign or self._places.get(name, 0) >= size == os.fstat(file).st_size:
+                    foreign = not path.name.startswith(self._database)
+                    if foreign or self._places.get(path.name, 0) >= os.fstat(file).st_size:
                         path.unlink()
                 finally:
                     os.close(file)
@@ -237,56 +236,76 @@ class Journal:
         return self._database
 
     def _sizes(self) -> list[tuple[str, int]]:
-        try:
-            stamp = self._folder.stat().st_mtime_ns
-        except FileNotFoundError:
-            return []
-        if stamp != self._stamp:
-            self._names = [path.name for path in self._folder.iterdir()]
-            self._stamp = stamp if time.time_ns() - stamp > _SETTLED else -1
-        sizes = []
-        for name in self._names:
+        """The journals there are, and how long they are."""
+        with self._reading:
+            try:
+                stamp = self._stand().st_mtime_ns
+            except OSError:
+                return []  # there is no folder; or, on Windows, no journals
+            if stamp != self._stamp:
+                self._list()
+                self._stamp = stamp if time.time_ns() - stamp > _SETTLED else -1
+            standing = [(name, os.fstat(file)) for name, file in self._files.items()]
+        return [(name, found.st_size) for name, found in standing if found.st_nlink]
+
+    def _stand(self) -> os.stat_result:
+        """How the folder stands, open; anew if it was removed meanwhile."""
+        if self._listing >= 0:
+            found = os.fstat(self._listing)
+            if found.st_nlink:
+                return found
+            self._let_go()
+        self._listing = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+        return os.fstat(self._listing)
+
+    def _let_go(self) -> None:
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+        if self._listing >= 0:
+            os.close(self._listing)
+        self._listing = self._stamp = -1
+
+    def _list(self) -> None:
+        """Open what is new in the folder, close what is no more."""
+        names = set(os.listdir(self._listing))  # noqa: PTH208 - of a descriptor
+        for name in self._files.keys() - names:
+            os.close(self._files.pop(name))
+        for name in names - self._files.keys():
             with contextlib.suppress(FileNotFoundError):
-                sizes.append((name, os.stat(f"{self._folder}/{name}").st_size))  # noqa: PTH116 - at each look
-        return sizes
+                self._files[name] = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._listing)
+
+    def _read(self, name: str, place: int, end: int) -> tuple[list[Arrival], int]:
+        """The whole records of a journal between two places, and the place behind them."""
+        with self._reading:
+            data = os.pread(self._files[name], end - place, place) if name in self._files else b""
+        arrivals = []
+        start = 0
+        while start + _HEAD.size <= len(data):
+            size, checksum, split = _HEAD.unpack_from(data, start)
+            body = data[start + _HEAD.size : start + _HEAD.size + size]
+            if len(body) < size or zlib.crc32(body) != checksum:
+                break
+            arrivals.append(_arrival(json.loads(body[:split]), body[split:]))
+            start += _HEAD.size + size
+        return arrivals, place + start
 
 
-def _read(path: str, place: int, end: int) -> tuple[list[_Record], int]:
-    """The whole records between two places, and the place behind them."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return [], place
-    try:
-        data = os.pread(file, end - place, place)
-    finally:
-        os.close(file)
-    records = []
-    start = 0
-    while start + _HEAD.size <= len(data):
-        size, checksum, split = _HEAD.unpack_from(data, start)
-        body = data[start + _HEAD.size : start + _HEAD.size + size]
-        if len(body) < size or zlib.crc32(body) != checksum:
-            break
-        records.append(_record(json.loads(body[:split]), body[split:]))
-        start += _HEAD.size + size
-    return records, place + start
-
-
-def _record(head: Sequence[Any], blobs: bytes) -> _Record:
+def _arrival(head: Sequence[Any], blobs: bytes) -> Arrival:
     now, job_id, kind, task, digest, size, runtime, origin, ctx, *options = head
+    payload = blobs[:size]
     message = Message(
         id=bytes.fromhex(job_id),
         kind=Kind(kind),
         task=task,
         code=bytes.fromhex(digest),
-        payload=blobs[:size],
+        payload=payload,
         runtime=runtime,
         options=_options(*options),
         origin=origin,
         ctx=ctx,
     )
-    return _Record(now, message, blobs[size:])
+    return Arrival(now, message, payload, blobs[size:])
 
 
 @lru_cache(maxsize=256)
@@ -313,5 +332,5 @@ def _options(
     )
 
 
-def _age(record: _Record) -> bytes:
-    return record.message.id
+def _age(arrival: Arrival) -> bytes:
+    return arrival.message.id

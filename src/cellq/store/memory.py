@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from cellq import settings
+from cellq.errors import StoreUnavailable
 from cellq.ids import JobId
 from cellq.message import (
     ENDED,
@@ -87,7 +89,12 @@ class MemoryStore:
             return cls._named[name]
 
     async def open(self) -> None:
-        """See `Store.open`."""
+        """See `Store.open`. In a slot there is nothing to open, and what a job enqueued there would vanish with it."""
+        if settings.in_slot:
+            raise StoreUnavailable(
+                f"{self.url} lives inside one program, and this job runs in a process of its own; "
+                f"jobs that enqueue jobs need a store that both can reach, sqlite:/// or redis://"
+            )
 
     async def close(self) -> None:
         """See `Store.close`: other handles of this name may be in use, so everything stays."""
@@ -272,6 +279,7 @@ class MemoryStore:
         if outcome.ending is Ending.RELEASED and not job.stop:
             job.refunds += 1
             job.state, job.worker = State.PENDING, None
+            job.due = now + outcome.delay if outcome.delay > 0 else None
             self._ring(Topic.WORK, Topic.NEWS)
             return True
         job.failure, job.error = outcome.failure, outcome.error

@@ -76,16 +76,16 @@ def finish(
         accepted.append(state == RUNNING and attempt == number and seq not in ends)
         if not accepted[-1]:
             continue
+        again, due = (DELAYED, now + outcome.delay) if outcome.delay > 0 else (READY, None)
         if ending is Ending.RELEASED and not stop:
-            sql.execute(_FINISH.release, (outcome.ctx, seq))
+            sql.execute(_FINISH.release, (again, due, outcome.ctx, seq))
             turn.ring(Topic.WORK, Topic.NEWS)
             continue
         if old_error is not None and old_error != error:
             turn.discards.append(old_error)
         failure = failure_text(outcome.failure)
         if ending is Ending.RETRY and not stop:
-            state, due = (DELAYED, now + outcome.delay) if outcome.delay > 0 else (READY, None)
-            sql.execute(_FINISH.again, (state, due, failure, outcome.ctx, error, seq))
+            sql.execute(_FINISH.again, (again, due, failure, outcome.ctx, error, seq))
             turn.ring(Topic.WORK, Topic.NEWS)
             continue
         state = _STATES.get(ending, CANCELLED)  # to be run again, but asked to stop: cancelled

@@ -206,10 +206,12 @@ class SQLiteStore:
         what = (self._processes, worker, tuple(queues), room, runtime)
         if self._idle and not self._connection.behind:
             now = self._clock()
-            looked = self._connection.read_at_once(lambda sql: leases.idle(sql, now, *what))
+            looked = self._connection.read_at_once(lambda sql: leases.idle(sql, now, *what), catch_up=False)
             if looked is not None and looked.result is not None:
                 return looked.result
-        got = await self._connection.write(lambda turn: leases.claim(turn, self._folder, *what), small=True)
+        got = await self._connection.write(
+            lambda turn: leases.claim(turn, self._folder, *what), small=True, catch_up=False
+        )
         self._idle = not got.claims
         return got
 
@@ -227,7 +229,7 @@ class SQLiteStore:
         if not events:
             return []
         small = len(events) <= AT_ONCE
-        return await self._connection.write(lambda turn: reporting.report(turn, events), small=small)
+        return await self._connection.write(lambda turn: reporting.report(turn, events), small=small, catch_up=False)
 
     async def finish(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """See `Store.finish`."""
@@ -236,7 +238,9 @@ class SQLiteStore:
         results = await self._settle([o.result for o in outcomes], lambda n: _attempt(outcomes[n], "result"))
         errors = await self._settle([o.error for o in outcomes], lambda n: _attempt(outcomes[n], "error"))
         small = len(outcomes) <= AT_ONCE
-        return await self._connection.write(lambda turn: reporting.finish(turn, outcomes, results, errors), small=small)
+        return await self._connection.write(
+            lambda turn: reporting.finish(turn, outcomes, results, errors), small=small, catch_up=False
+        )
 
     async def take(self, bucket: str, rate: float, burst: float) -> float:
         """See `Store.take`."""
@@ -336,7 +340,7 @@ class SQLiteStore:
                 return
             if not self._bell.port:
                 self._bell.hang()
-                self._connection.own_port = self._bell.port
+                self._connection.ringer.own_port = self._bell.port
             self._connection.own_topics = topics
             row = (self._bell.port, self._bell.secret, topics, self._processes.host, os.getpid())
             await self._connection.write(lambda turn: _hang(turn, row))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import NamedTuple
 
-from cellq.message import State, Topic
+from cellq.message import Message, State, Topic
 from cellq.store.statements import statements
 
 READY, DELAYED, RUNNING, COMPLETED, FAILED, CANCELLED = range(6)
@@ -16,6 +17,7 @@ CODES = {State.RUNNING: RUNNING, State.COMPLETED: COMPLETED, State.FAILED: FAILE
 
 
 _ENDED = 1 << Topic.NEWS | 1 << Topic.ENDED
+_SERIAL = (0, 0)  # the row of the tally that holds the number of the last ending
 
 
 class Line(NamedTuple):
@@ -25,6 +27,20 @@ class Line(NamedTuple):
     queue: str
     lane: int
     runtime: str
+
+
+class Arrival(NamedTuple):
+    """A job that a journal holds and the rows do not yet.
+
+    Attributes:
+        pushed: when, in epoch seconds.
+        code: sealed, b"" when its pusher did not bring it along.
+    """
+
+    pushed: float
+    message: Message
+    payload: bytes
+    code: bytes
 
 
 class Lines:
@@ -59,17 +75,39 @@ class Turn:
         discards: references to spilled files to be deleted after the commit.
     """
 
-    __slots__ = ("_ended", "_last_ended", "_lines", "bells_changed", "discards", "now", "sql", "topics")
+    __slots__ = (
+        "_arrivals",
+        "_ended",
+        "_ended_before",
+        "_lines",
+        "_read_journals",
+        "bells_changed",
+        "discards",
+        "now",
+        "sql",
+        "topics",
+    )
 
-    def __init__(self, sql: sqlite3.Connection, now: float, lines: Lines) -> None:
+    def __init__(
+        self, sql: sqlite3.Connection, now: float, lines: Lines, read_journals: Callable[[Turn], list[Arrival]]
+    ) -> None:
         self.sql = sql
         self.now = now
         self.topics = 0
         self.bells_changed = False
         self.discards: list[str] = []
         self._lines = lines
+        self._read_journals = read_journals
+        self._arrivals: list[Arrival] | None = None
         self._ended: dict[tuple[int, int], int] = {}
-        self._last_ended = -1
+        self._ended_before = -1
+
+    @property
+    def arrivals(self) -> list[Arrival]:
+        """What the journals hold, in the order of pushing, until `asking.land` has moved it into rows."""
+        if self._arrivals is None:
+            self._arrivals = self._read_journals(self)
+        return self._arrivals
 
     def ring(self, *topics: Topic) -> None:
         """Ring for these topics after the commit."""
@@ -78,12 +116,12 @@ class Turn:
 
     def end(self, line_id: int, state: int) -> int:
         """Count a job that ends in this state; gives the number of its ending."""
-        if self._last_ended < 0:
-            (self._last_ended,) = self.sql.execute(_SQL.serial).fetchone()
-        self._last_ended += 1
+        if self._ended_before < 0:
+            (self._ended_before,) = self.sql.execute(_SQL.serial).fetchone()
+        numbers = self._ended[_SERIAL] = self._ended.get(_SERIAL, 0) + 1
         self._ended[line_id, state] = self._ended.get((line_id, state), 0) + 1
         self.topics |= _ENDED
-        return self._last_ended
+        return self._ended_before + numbers
 
     def left(self, line_id: int, state: int) -> None:
         """Count a job that has left this state, in which it had ended."""
@@ -111,10 +149,8 @@ class Turn:
 
     def settle(self) -> None:
         """Write what was added up. Last thing before the commit."""
-        if self._last_ended >= 0:
-            self.sql.execute(_SQL.set_serial, (self._last_ended,))
-        for (line_id, state), jobs in self._ended.items():
-            self.sql.execute(_SQL.tally, (line_id, state, jobs))
+        if self._ended:
+            self.sql.executemany(_SQL.tally, [(line_id, state, jobs) for (line_id, state), jobs in self._ended.items()])
 
     def _intern(self, kind: str, keys: tuple[object, ...]) -> int:
         row = self.sql.execute(getattr(_SQL, kind), keys).fetchone()

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from cellq.wire.reducing import Pickler, anatomy, by_value
+from cellq.wire.standins import InUse
 
 _MOST_OBJECTS = 100_000
 _MOST_SECONDS = 3.0
@@ -73,7 +74,7 @@ def _where(value: object, culprit: object, error: BaseException, label: str | Ca
                 return f"{name}: {_short(str(error))}"
         return f"{title(value, label)}: {_short(str(error))}"
     name, path = found
-    return _render(name, path, culprit)
+    return _render(name, path, culprit, str(error) if isinstance(error, InUse) else _kind(culprit))
 
 
 def _roots(value: Any, label: str | Callable[..., object]) -> Iterator[tuple[str, object]]:
@@ -237,9 +238,8 @@ def _travels(value: object) -> bool:
 # ----------------------------------------------------------------------------------------------- words
 
 
-def _render(name: str, path: list[Step], culprit: object) -> str:
+def _render(name: str, path: list[Step], culprit: object, what: str) -> str:
     """The sentence: a chain of clauses, each an expression over the variable that the one before arrived at."""
-    what = _kind(culprit)
     variable = name.rpartition("`")[0].rpartition("`")[2] or "it"
     said, clause, expression = "", name, variable
     for step in path:

@@ -20,6 +20,7 @@ adopted: weakref.WeakSet[ModuleType] = weakref.WeakSet()
 """Modules that came from another process: they have no file here, so they travel on by value too."""
 
 _SOURCES = (".py", ".pyc", ".pyw")
+_SPECIAL = frozenset({"__main__", "__mp_main__", "builtins"})
 _INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -35,10 +36,21 @@ def travels(module: ModuleType) -> bool:
     if module in adopted:
         return True
     place = _place(module)
+    if not place and _by_hand(module):
+        return True
     if place and not _installed(place) and _beside(place, _roots()):
         return True
     by_hand = cloudpickle.list_registry_pickle_by_value()
     return bool(by_hand) and any(name == known or name.startswith(known + ".") for known in by_hand)
+
+
+def _by_hand(module: ModuleType) -> bool:
+    """Whether it came from no file: somebody has made it and put it into `sys.modules`."""
+    known = vars(module)
+    if known.get("__spec__") is not None or known.get("__loader__") is not None or "__path__" in known:
+        return False
+    name = module.__name__
+    return "." not in name and name not in _SPECIAL and name not in sys.builtin_module_names and "__file__" not in known
 
 
 def _place(module: ModuleType) -> str:

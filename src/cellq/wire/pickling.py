@@ -12,7 +12,8 @@ import io
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cellq.errors import NotPicklable
@@ -39,20 +40,32 @@ _DEEP_LIMIT = 100_000
 _deep = threading.Lock()
 
 
-def dumps(value: object, *, label: Label = "") -> Pickled:
+def dumps(
+    value: object,
+    *,
+    label: Label = "",
+    at_home: Container[str] = (),
+    anew: bool = False,
+    shared: Mapping[int, Any] = MappingProxyType({}),
+    noted: Callable[[dict[int, tuple[int, object]]], object] | None = None,
+) -> Pickled:
     """Pickles a value.
 
     Args:
         value: anything; a dict with text keys is taken for variables by name.
         label: what to call it in an error: words ("argument `x`"), or the function whose `(args, kwargs)` it is.
+        anew: what only one process can have is made anew where that is just as good (`standins`).
+        at_home: names of the notebook that the receiver has: its functions do not bring them along.
+        shared: by id of the array that owns the memory: an array that others are to be views of on the other side.
+        noted: takes the objects met, each by its id with its place in the pickle.
 
     Raises:
         NotPicklable: something in it cannot travel; the message names the variable and the path to it.
     """
-    if _plain(value, 2):
+    if noted is None and _plain(value, 2):
         return Pickled(pickle.dumps(value, 5))
     buffers: list[pickle.PickleBuffer] = []
-    body = _dump(value, buffers.append, label)
+    body = _dump(value, buffers.append, label, at_home, anew, shared, noted)
     return Pickled(body, tuple(buffers))
 
 
@@ -71,6 +84,7 @@ def loads(
     *,
     namespace: dict[str, Any] | None = None,
     homeward: bool = False,
+    noted: Callable[[dict[int, object]], object] | None = None,
 ) -> Any:
     """The value again.
 
@@ -79,11 +93,17 @@ def loads(
             are missing, never replaced. None: a dict of their own, shared by those of this pickle. Pickles sealed at
             different moments must not share one, or the later sees what the earlier brought.
         homeward: a result that comes back, where the receiver's own modules and classes are preferred.
+        noted: takes the objects made, each by its place in the pickle, which is the one that `dumps` noted.
     """
     before = rebuilding.moment.loading
     rebuilding.moment.loading = rebuilding.Loading(namespace, homeward)
     try:
-        return pickle.loads(body, buffers=buffers)
+        if noted is None:
+            return pickle.loads(body, buffers=buffers)
+        unpickler: Any = pickle.Unpickler(io.BytesIO(body), buffers=buffers)
+        value = unpickler.load()
+        noted(unpickler.memo.copy())
+        return value
     finally:
         rebuilding.moment.loading = before
 
@@ -112,15 +132,25 @@ def _plain(value: object, depth: int) -> bool:
     return True
 
 
-def _dump(value: object, buffer_callback: Callable[[pickle.PickleBuffer], None] | None, label: Label) -> bytes:
+def _dump(
+    value: object,
+    buffer_callback: Callable[[pickle.PickleBuffer], None] | None,
+    label: Label,
+    at_home: Container[str] = (),
+    anew: bool = False,
+    shared: Mapping[int, Any] = MappingProxyType({}),
+    noted: Callable[[dict[int, tuple[int, object]]], object] | None = None,
+) -> bytes:
     file = io.BytesIO()
-    pickler = Pickler(file, buffer_callback)
+    pickler = Pickler(file, buffer_callback, at_home, anew, shared)
     try:
         pickler.dump(value)
     except Exception as error:
         if _too_deep(error):
             return _dump_deep(value, label)
         raise NotPicklable(culprits.explain(value, pickler.last, error, label)) from error
+    if noted is not None:
+        noted(pickler.memo.copy())
     return file.getvalue()
 
 

@@ -23,12 +23,13 @@ import threading
 import types
 import typing
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from cloudpickle import cloudpickle  # type: ignore[import-untyped]
 
-from cellq.wire import neighbours, rebuilding
+from cellq.wire import neighbours, rebuilding, standins
 
 Reduction = Any  # what __reduce_ex__ returns, or NotImplemented
 
@@ -111,8 +112,18 @@ _MADE_BY_IMPORT: dict[type, Stand] = {
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles one value. After a failure `last` is the object it stopped at."""
 
-    def __init__(self, file: Any, buffer_callback: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        file: Any,
+        buffer_callback: Callable[[Any], Any] | None = None,
+        at_home: Container[str] = (),
+        anew: bool = False,
+        shared: Mapping[int, Any] = MappingProxyType({}),
+    ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        self._at_home = at_home
+        self._anew = anew
+        self._shared = shared
         self.last: Any = None
         self._spaces: dict[int, Stand] = {}
         self._modules: dict[str, Stand] = {}
@@ -123,6 +134,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Called by pickle for everything but the plainest builtin types."""
         self.last = obj
         kind = type(obj)
+        if self._anew:
+            whole = self._shared.get(id(getattr(obj, "base", None)))
+            made = standins.reduce(obj) if whole is None or whole is obj else standins.view(obj, whole)
+            if made is not NotImplemented:
+                return made
         reducer = _REDUCERS.get(kind)
         if reducer is not None:
             return reducer(self, obj)
@@ -151,7 +167,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         submodules: list[types.ModuleType] = []
         if carried:
             known = func.__globals__
-            uses = {name: known[name] for name in reads.uses if name in known}
+            own = known.get("__name__") == "__main__"
+            uses = {name: known[name] for name in reads.uses if name in known and not (own and name in self._at_home)}
             if beside:
                 uses = {name: _MADE_BY_IMPORT.get(type(value), value) for name, value in uses.items()}
             for value in (*uses.values(), *_contents(func)):

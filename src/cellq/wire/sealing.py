@@ -133,12 +133,14 @@ class Seal:
         job_id: bytes = b"",
         code: bytes = b"",
         namespace: dict[str, Any] | None = None,
+        homeward: bool | None = None,
     ) -> Any:
         """The value, if the signature is right.
 
         Args:
             purpose, job_id, code: as when it was sealed.
             namespace: where functions from a notebook live from now on; see `pickling.loads`.
+            homeward: the receiver's own modules and classes are preferred; so it is with results and errors when None.
 
         Raises:
             Untrusted: the signature is missing or wrong; nothing was unpickled.
@@ -148,7 +150,9 @@ class Seal:
         """
         data: Data | mmap.mmap = _map(blob) if isinstance(blob, Spill) else blob
         body, buffers = self._verify(memoryview(data), purpose, job_id, code, in_place=isinstance(blob, Spill))
-        return pickling.loads(body, buffers, namespace=namespace, homeward=purpose in _HOMEWARD)
+        if homeward is None:
+            homeward = purpose in _HOMEWARD
+        return pickling.loads(body, buffers, namespace=namespace, homeward=homeward)
 
     def seal_code(self, function: Callable[..., Any]) -> tuple[bytes, bytes]:
         """A function as (SHA-256 of the sealed bytes, sealed bytes).

@@ -63,6 +63,7 @@ def launch(
     slots: int = 2,
     idle_exit: float = IDLE_EXIT,
     preload: Sequence[str] = (),
+    keep: bool = False,
 ) -> Launched:
     """Start a worker that outlives this process.
 
@@ -72,6 +73,7 @@ def launch(
         slots: how many calls and cells it runs at a time.
         idle_exit: seconds without a job after which it ends.
         preload: modules to import ahead of need.
+        keep: whether cells share the process of their slot.
 
     Raises:
         WorkerUnavailable: it cannot be started.
@@ -87,7 +89,7 @@ def launch(
         command += ["-q", queue]
     for module in preload:
         command += ["--preload", module]
-    command += ["-n", str(slots), "--idle-exit", str(idle_exit)]
+    command += ["-n", str(slots), "--idle-exit", str(idle_exit), *(["--keep"] if keep else [])]
     with log.open("wb") as output:
         try:
             process = subprocess.Popen(

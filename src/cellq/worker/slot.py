@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cellq.call import Place
 from cellq.errors import WorkerUnavailable
 from cellq.frames import Done, Frame, flat
 from cellq.ids import short_id
@@ -109,6 +110,7 @@ class Slot:
         grace: seconds between asking a job to stop and killing it.
         max_jobs: replace the child after so many jobs.
         max_memory: replace the child when it holds more bytes after a job.
+        keep: cells run in the child that is there, one after the other, and find what those before them left.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Slot:
         grace: float = 2.0,
         max_jobs: int | None = None,
         max_memory: int | None = None,
+        keep: bool = False,
     ) -> None:
         self.lane = lane
         self.placed: dict[int, Placed] = {}
@@ -129,6 +132,7 @@ class Slot:
         self._grace = grace
         self._max_jobs = max_jobs
         self._max_memory = max_memory
+        self._keep = keep
         self._concurrency = concurrency
         self._window = 1 if lane is Lane.SYNC else concurrency
         self._numbers = itertools.count(1)
@@ -190,7 +194,7 @@ class Slot:
             self._window = 1  # more of the kind may follow, and none of them waits behind another
         now = self._last_done = time.monotonic()
         tickets = [self._ticket(claim, now) for claim in claims]
-        if child.used and any(fresh(claim) for claim in claims):
+        if child.used and not self._keep and any(fresh(claim) for claim in claims):
             self._replace(tickets)
         else:
             self._send(child, tickets)
@@ -215,12 +219,18 @@ class Slot:
             claim.queue,
             claim.code,
             flat(claim.payload),
+            claim.refunds,
         )
 
     def learn(self, digest: bytes, sealed: object) -> None:
         """Hand the child the code it asked for; None when there is none."""
         if self._child is not None:
             self._child.send(Frame.CODE, (digest, sealed))
+
+    def learn_task(self, digest: bytes, place: Place) -> None:
+        """Tell the child where the function of a registered task is."""
+        if self._child is not None:
+            self._child.send(Frame.TASK, (digest, place))
 
     def stop(self, lease: Lease, why: Why) -> bool:
         """Stop this job if it is here and not being stopped already; whether it was."""
@@ -319,7 +329,7 @@ class Slot:
         if self.lane is Lane.SYNC and not single:
             fit = int(WINDOW_SECONDS / max(spent / len(entries), 1e-6))
             self._window = max(1, min(fit, self._window * 2, WINDOW_MOST))
-        if not self.placed and (single_use or self._worn()):
+        if not self.placed and ((single_use and not self._keep) or self._worn()):
             self._replace()
         else:
             self._watcher.freed()

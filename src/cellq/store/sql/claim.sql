@@ -2,7 +2,7 @@
 SELECT line.id, line.lane, (SELECT min(due) FROM job WHERE state = 1 AND job.line = line.id),
        EXISTS (SELECT 1 FROM job WHERE state = 0 AND job.line = line.id)
   FROM line JOIN queue ON queue.id = line.queue
- WHERE queue.name IN (SELECT value FROM json_each(?)) AND line.runtime IN (?, '') AND NOT queue.paused
+ WHERE queue.name IN ({queues}) AND line.runtime IN (?, '') AND NOT queue.paused
 
 -- name: promote
 UPDATE job SET state = 0, due = NULL WHERE state = 1 AND line = ? AND due <= ?
@@ -23,7 +23,7 @@ RETURNING -priority, seq, line, id, attempt, task, kind, code, payload, timeout,
 SELECT id, host, pid, started, lease, beat, judges FROM worker
 
 -- name: held
-SELECT seq, line, attempt - refunds, retries, stop FROM job WHERE state = 2 AND worker = ?
+SELECT seq, line, attempt - refunds, retries, stop FROM job WHERE state = 2 AND worker = ? ORDER BY seq
 
 -- name: return_to_line
 UPDATE job SET state = 0, worker = NULL WHERE seq = ?

@@ -9,4 +9,4 @@ UPDATE job SET state = ?, finished = ?, ended = ?, stop = 0, failure = ?, ctx = 
 UPDATE job SET state = ?, due = ?, worker = NULL, failure = ?, ctx = ifnull(?, ctx), error = ? WHERE seq = ?
 
 -- name: release
-UPDATE job SET state = 0, worker = NULL, refunds = refunds + 1, ctx = ifnull(?, ctx) WHERE seq = ?
+UPDATE job SET state = ?, due = ?, worker = NULL, refunds = refunds + 1, ctx = ifnull(?, ctx) WHERE seq = ?

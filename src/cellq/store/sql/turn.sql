@@ -1,9 +1,6 @@
 -- name: serial
 SELECT jobs FROM tally WHERE line = 0
 
--- name: set_serial
-UPDATE tally SET jobs = ? WHERE line = 0
-
 -- name: tally
 INSERT INTO tally (line, state, jobs) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs
 
@@ -21,6 +18,3 @@ INSERT INTO line (queue, lane, runtime) VALUES (?, ?, ?)
 
 -- name: line_by_id
 SELECT line.queue, queue.name, line.lane, line.runtime FROM line JOIN queue ON queue.id = line.queue WHERE line.id = ?
-
--- name: bells
-SELECT port, secret, topics FROM bell

@@ -1,0 +1,152 @@
+"""The objects inside of a cell's values, told apart by their place in the pickle, so that each is found again at home.
+
+A notebook refers to one object in many ways (`combine = [train, test]`), and a cell may change it through a way that is
+not its name. Pickle numbers the objects it meets, and unpickling meets them in the same order:
+
+    kernel                      slot                                  kernel
+    pickle: list ─ 3  ───────▶  unpickle: 3 ─ list'                   unpickle: 7 ─ list"
+            └ Originals: 3 ─ list     └ Arrivals: list' ─ 3            own: list" ─ (7 → 3) ─ list
+                                pickle again: list' ─ 7 ──▶ (7, 3) ──┘
+
+So what comes home is recognised as the notebook's own, however deep it lies: it takes the place of its copy, and when
+the cell has changed it, the copy's content is poured into it (`cellq.cell.grafting`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from types import CellType, FunctionType, SimpleNamespace
+from typing import Any
+from weakref import ref
+
+from cellq.cell.fingerprint import fingerprint
+from cellq.cell.grafting import all_in_attributes, is_known_kind, slot_names
+from cellq.wire.standins import memory_of
+
+MOST = 200_000
+"""Objects that are told apart; in values with more of them, those beyond are copies when they come home."""
+
+Pair = tuple[int, int, bool]
+"""Place in the pickle that comes home, place in the one that went out, and whether the cell has changed the object."""
+
+_CONTAINERS = (list, dict, set, bytearray, deque, SimpleNamespace, CellType, FunctionType)
+_FIXED = (tuple, frozenset)
+
+
+def _is_part(thing: Any) -> bool:
+    if isinstance(thing, _CONTAINERS + _FIXED) or is_known_kind(thing):
+        return True
+    return not isinstance(thing, type | str | bytes | int | float) and bool(all_in_attributes(type(thing)))
+
+
+def shared_memory(namespace: Mapping[str, object]) -> dict[int, Any]:
+    """The NumPy arrays that several names show parts of, each by the id of the array that owns the memory."""
+    numpy: Any = sys.modules.get("numpy")
+    found: dict[int, list[Any]] = {}
+    for value in {id(value): value for value in namespace.values()}.values() if numpy is not None else ():
+        if type(value) is numpy.ndarray:
+            found.setdefault(id(memory_of(value)), []).append(value)
+    shared = {}
+    for ident, arrays in found.items():
+        if len(arrays) > 1:
+            owner = memory_of(arrays[0])
+            wholes = (array for array in arrays if array.nbytes == owner.nbytes and array.flags.c_contiguous)
+            shared[ident] = next(wholes, owner)
+    return shared
+
+
+class Originals:
+    """The notebook's own objects by their place in the pickle that went out.
+
+    They are held weakly where their type allows it, so that waiting for a job keeps no array alive.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, object] = {}
+
+    def take(self, memo: Mapping[int, tuple[int, object]]) -> None:
+        """Learn the places; `memo` is the pickler's."""
+        if len(memo) > MOST:
+            return
+        for place, thing in memo.values():
+            if _is_part(thing):
+                try:
+                    self._held[place] = ref(thing)
+                except TypeError:
+                    self._held[place] = thing
+
+    def at(self, place: int) -> object:
+        """The object; None when it is gone."""
+        kept = self._held.get(place)
+        return kept() if isinstance(kept, ref) else kept
+
+    def own(self, pairs: tuple[Pair, ...], memo: Mapping[int, object]) -> Iterator[tuple[object, object, bool]]:
+        """For what has come home: the notebook's own object, its copy, and whether it was changed."""
+        for home, out, changed in pairs:
+            original, copy = self.at(out), memo.get(home)
+            if original is not None and original is not copy and type(original) is type(copy):
+                yield original, copy, changed
+
+
+class Arrivals:
+    """The objects that came into a slot, with what they held then."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, object, object]] = {}  # objects are held: an id must not be used again
+
+    def take(self, memo: Mapping[int, object]) -> None:
+        """Learn the places; `memo` is the unpickler's."""
+        if len(memo) > MOST:
+            return
+        for place, thing in memo.items():
+            if _is_part(thing):
+                self._known[id(thing)] = (place, thing, mark(thing))
+
+    def pairs(self, memo: Mapping[int, tuple[int, object]]) -> tuple[Pair, ...]:
+        """What goes home, as far as it came from there; `memo` is the pickler's."""
+        found = []
+        for ident, (home, thing) in memo.items():
+            known = self._known.get(ident)
+            if known is not None and known[1] is thing:
+                found.append((home, known[0], not _same(known[2], mark(thing))))
+        return tuple(found)
+
+
+def mark(thing: Any) -> object:
+    """What an object holds, one step deep; compared by `_same`, which looks at identities."""
+    if isinstance(thing, _FIXED):
+        return None
+    parts: list[object] = []
+    if isinstance(thing, list | deque):
+        parts += thing
+    elif isinstance(thing, dict):
+        parts += [*thing.keys(), *thing.values()]
+    elif isinstance(thing, set):
+        return [frozenset(thing)]
+    elif isinstance(thing, bytearray):
+        return bytes(thing)
+    elif isinstance(thing, CellType):
+        try:
+            return [thing.cell_contents]
+        except ValueError:  # not filled yet
+            return []
+    elif isinstance(thing, FunctionType):
+        parts += [thing.__code__, thing.__defaults__, thing.__kwdefaults__]
+    elif is_known_kind(thing) and not isinstance(thing, SimpleNamespace):
+        return fingerprint(thing)
+    own = getattr(thing, "__dict__", None)
+    if type(own) is dict:
+        parts += [*own.keys(), *own.values()]
+    for name in slot_names(type(thing)):
+        parts.append(getattr(thing, name, None))
+    return parts
+
+
+def _same(one: object, other: object) -> bool:
+    if not (isinstance(one, list) and isinstance(other, list)):
+        return one == other
+    return len(one) == len(other) and all(
+        a is b or (type(a) is frozenset and a == b) for a, b in zip(one, other, strict=True)
+    )

@@ -1,0 +1,79 @@
+-- Where a job is found: in the list of its state and queue, and while it waits in its line.
+
+local STATES = {[0] = 'pending', 'running', 'completed', 'failed', 'cancelled'}
+
+-- Changes of sets are gathered and made together: a call costs more than what it does.
+local leaving, entering = {}, {}
+
+local function leave(key, member)
+  local gone = leaving[key]
+  if not gone then
+    gone = {}
+    leaving[key] = gone
+  end
+  gone[#gone + 1] = member
+end
+
+local function enter(key, score, member)
+  local come = entering[key]
+  if not come then
+    come = {}
+    entering[key] = come
+  end
+  local size = #come
+  come[size + 1] = score
+  come[size + 2] = member
+end
+
+local function flush()
+  for key, gone in pairs(leaving) do
+    for start = 1, #gone, SLICE do
+      call('ZREM', key, unpack(gone, start, math.min(start + SLICE - 1, #gone)))
+    end
+  end
+  for key, come in pairs(entering) do
+    for start = 1, #come, SLICE do
+      call('ZADD', key, unpack(come, start, math.min(start + SLICE - 1, #come)))
+    end
+  end
+  leaving, entering = {}, {}
+end
+
+local function line_of(lane, queue, runtime)
+  return lane .. ':' .. runtime .. ':' .. queue
+end
+
+local function listed_in(job)
+  return NS .. 'jobs:' .. STATES[job.state] .. ':' .. job.queue
+end
+
+local function rank(id, job)
+  return string.format('%014x', job.place) .. id
+end
+
+local function enter_line(id, job)
+  local line = line_of(job.lane, job.queue, job.runtime)
+  if job.due >= 0 then
+    enter(NS .. 'delayed:' .. line, exact(job.due), rank(id, job))
+  else
+    enter(NS .. 'ready:' .. line, -job.priority, rank(id, job))
+  end
+end
+
+local function leave_line(id, job)
+  local line = line_of(job.lane, job.queue, job.runtime)
+  leave(NS .. (job.due >= 0 and 'delayed:' or 'ready:') .. line, rank(id, job))
+end
+
+local function move(id, job, state)
+  leave(listed_in(job), id)
+  job.state = state
+  enter(listed_in(job), job.place, id)
+end
+
+local function to_pending(id, job, due)
+  move(id, job, PENDING)
+  job.worker, job.due = '', due
+  enter_line(id, job)
+  ring(WORK, NEWS)
+end

@@ -1,0 +1,66 @@
+"""What a store on Redis has left behind: keys without a time to live that nobody owns."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+import redis
+
+SINGLE = {"workers", "silence", "ahead", "queues", "keys", "places", "endings", "serial", "idle", "rings", "armed"}
+
+
+def leaks(client: redis.Redis, namespace: str) -> list[str]:
+    """The keys of this namespace that would stay for ever though no job, worker or queue needs them.
+
+    A live job owns its hash, its log and its values in pieces; an ended one has a time to live, and so has whatever is
+    its own. A code is owned by live jobs. Sets vanish with their last member.
+    """
+    names = [key.decode() for key in client.scan_iter(match=f"{{{namespace}}}:*", count=10_000)]
+    keys = {name.removeprefix(f"{{{namespace}}}:"): name for name in names}
+    queues = {name.decode() for name in client.hkeys(f"{{{namespace}}}:queues")}
+    live: set[str] = set()
+    listed: set[str] = set()
+    for key, name in keys.items():
+        if key.startswith("jobs:"):
+            ids = {member.decode() for member in client.zrange(name, 0, -1)}
+            listed |= ids
+            if key.split(":")[1] in ("pending", "running"):
+                live |= ids
+    blobs = set()
+    for job_id in live:
+        found = client.hget(f"{{{namespace}}}:job:{job_id}", "b") or b""
+        blobs |= set(re.findall(r":(\S+) ", found.decode()))
+    for key, name in keys.items():
+        if key.startswith("code:") and int(client.hget(name, "live") or 0) > 0:
+            body = client.hget(name, "b") or b""
+            if body.startswith(b"@"):
+                blobs.add(body[1:].split()[0].decode())
+
+    def owned(key: str, name: str) -> bool:
+        kind, _, rest = key.partition(":")
+        if key in SINGLE or kind == "ended":
+            return True
+        if kind == "jobs":
+            return rest.partition(":")[2] in queues
+        if kind in ("ready", "delayed"):
+            members = [member.decode() for member in client.zrange(name, 0, -1)]
+            return {member[14:] for member in members} <= live
+        if kind in ("job", "log"):
+            return rest in live
+        if kind == "blob":
+            return rest in blobs
+        if kind == "code":
+            return int(client.hget(name, "live") or 0) > 0
+        return False
+
+    left = [key for key, name in keys.items() if client.ttl(name) == -1 and not owned(key, name)]
+    for key, name in keys.items():
+        if key.startswith("job:") and key[4:] not in listed:
+            left.append(f"{key} is on no list")
+        if key.startswith("job:") and key[4:] in live and client.ttl(name) != -1:
+            left.append(f"{key} is live and would go")
+        if key.startswith("workers"):
+            for record in client.hvals(name):
+                struct.unpack_from("<dddQ", record)
+    return left
