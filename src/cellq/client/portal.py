@@ -132,6 +132,16 @@ class Portal:
             self._loop.stop()
 
 
+def vanish_at_exit() -> None:
+    """Never return when the process is ending and this thread ends with it: there is nobody left to be told anything.
+
+    For daemon threads that find what they were using closed; all others go on.
+    """
+    if _ending and threading.current_thread().daemon:
+        threading.Event().wait()
+
+
+_ending = False
 _lock = threading.Lock()
 _current: Portal | None = None
 _exit_known = False
@@ -153,6 +163,8 @@ def portal() -> Portal:
 
 
 def _shut() -> None:
+    global _ending
+    _ending = True
     if _current is not None:
         _current.shut()
 

@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from cellq.client import verdict
 from cellq.client.connection import Connection
+from cellq.client.portal import vanish_at_exit
 from cellq.client.reader import BLOBS
 from cellq.client.watcher import until_ended
-from cellq.errors import Expired, NotReady
+from cellq.errors import Expired, NotReady, StoreUnavailable
 from cellq.ids import JobId, id_text, short_id
 from cellq.message import Action, Changed, Heard, Kind, Row, State, Topic
 from cellq.store.contract import Here
@@ -183,6 +184,13 @@ class Record:
         store = self.connection.here()
         if store is None:
             return None
+        try:
+            return self._concluded_here(store, timeout)
+        except StoreUnavailable:
+            vanish_at_exit()
+            raise
+
+    def _concluded_here(self, store: Here, timeout: float | None) -> Row | None:
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
         cursor = 0
         if time.monotonic() - self._born < _JUST_NOW:
