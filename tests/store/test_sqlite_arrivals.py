@@ -14,7 +14,7 @@ from cellq.errors import StoreUnavailable
 from cellq.message import Claims, Filter, Kind, Lane, Message, QueueSettings, State
 from cellq.store.memory import MemoryStore
 from cellq.store.sqlite import SQLiteStore
-from cellq.store.turn import Turn
+from cellq.store.sqlite.turn import Turn
 
 ME, OTHER = worker("me"), worker("other")
 ROOM = {Lane.SYNC: 3, Lane.COROUTINES: 3}

@@ -11,8 +11,7 @@ import pytest
 from making import Clock, message
 
 from cellq.message import Action, Changed, Keep, Part
-from cellq.store import codebook
-from cellq.store.sqlite import SQLiteStore
+from cellq.store.sqlite import SQLiteStore, codebook
 
 
 @pytest.fixture(autouse=True)

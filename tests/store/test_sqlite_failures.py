@@ -18,10 +18,10 @@ from making import Clock, check_counts, message, worker
 
 from cellq.errors import StoreUnavailable
 from cellq.message import Filter, QueueSettings
-from cellq.store import open_store, schema
-from cellq.store.gate import Gate
-from cellq.store.schema import prepare
-from cellq.store.sqlite import SQLiteStore
+from cellq.store import open_store
+from cellq.store.sqlite import SQLiteStore, schema
+from cellq.store.sqlite.gate import Gate
+from cellq.store.sqlite.schema import prepare
 
 CHILD = str(Path(__file__).parent / "store_child.py")
 

@@ -12,8 +12,8 @@ from making import CODE, claim, completed, failed, message, start, worker
 
 from cellq.errors import StoreUnavailable
 from cellq.message import Action, Ending, Keep, Outcome, Part, Spill
-from cellq.store.spill import LARGE
 from cellq.store.sqlite import SQLiteStore
+from cellq.store.sqlite.spill import LARGE
 
 BIG = b"x" * (LARGE + 1)
 

@@ -6,9 +6,15 @@ from cellq.settings import sqlite_path
 from cellq.store.contract import Store
 from cellq.store.memory import MemoryStore
 from cellq.store.redis import RedisStore
+from cellq.store.redis.address import without_password
 from cellq.store.sqlite import SQLiteStore
 
-__all__ = ["open_store"]
+__all__ = ["open_store", "shown_url"]
+
+
+def shown_url(url: str) -> str:
+    """A full URL for people: without its password, where it has one."""
+    return url if url.startswith(("sqlite:", "memory:")) else without_password(url)
 
 
 def open_store(url: str, *, durability: str = "normal") -> Store:

@@ -47,7 +47,7 @@ from cellq.message import (
     lane_of,
 )
 from cellq.store.contract import LOG_CAP
-from cellq.store.leases import lost
+from cellq.store.failures import lost
 from cellq.store.remembered import RememberedJob
 
 _LONG_SILENT = 3600.0

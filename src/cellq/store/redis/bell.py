@@ -28,6 +28,7 @@ _QUIET = 15.0
 _LOOK = 1.0
 _PAUSE_FIRST = 0.05
 _PAUSE_MOST = 2.0
+_jitter = random.Random()  # not the process's own generator: in a notebook that one is the user's
 
 
 class Bell:
@@ -158,7 +159,7 @@ class Bell:
                         await connection.disconnect(nowait=True)
             except Exception as error:
                 self._failed = error
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            await asyncio.sleep(pause * _jitter.uniform(0.5, 1.0))
             pause = min(pause * 2, _PAUSE_MOST)
 
     async def _subscribe(self, connection: Any, topics: set[Topic]) -> None:

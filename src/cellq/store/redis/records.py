@@ -30,7 +30,7 @@ from cellq.message import (
     WorkerInfo,
     lane_of,
 )
-from cellq.store.leases import failure_text, lost
+from cellq.store.failures import failure_text, lost
 
 STATES = (State.PENDING, State.RUNNING, State.COMPLETED, State.FAILED, State.CANCELLED)
 STATE_DIGITS = {state: str(number) for number, state in enumerate(STATES)}

@@ -42,6 +42,7 @@ _FIRST = 2.0
 
 _PAUSE_FIRST = 0.02
 _PAUSE_MOST = 1.0
+_jitter = random.Random()  # not the process's own generator: in a notebook that one is the user's
 _MOST_CONNECTIONS = 16
 _OLDEST = (6, 2)
 
@@ -210,7 +211,7 @@ class Server:
                 if not _passes(error) or time.monotonic() - began + pause > patience:
                     raise self.unavailable(error) from error
             again = True
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            await asyncio.sleep(pause * _jitter.uniform(0.5, 1.0))
             pause = min(max(pause * 2, _PAUSE_FIRST), _PAUSE_MOST)
 
     async def _once(self, command: Sequence[Word]) -> Any:

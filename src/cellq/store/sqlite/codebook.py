@@ -16,8 +16,8 @@ All of it happens inside write transactions, so a push always sees whether its c
 
 from __future__ import annotations
 
-from cellq.store.statements import statements
-from cellq.store.turn import Turn
+from cellq.store.sqlite.statements import statements
+from cellq.store.sqlite.turn import Turn
 
 _SQL = statements("codebook")
 

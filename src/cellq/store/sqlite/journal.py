@@ -36,8 +36,8 @@ from typing import Any
 
 from cellq.message import Kind, Message
 from cellq.options import Options
-from cellq.store.statements import statements
-from cellq.store.turn import Arrival, Turn
+from cellq.store.sqlite.statements import statements
+from cellq.store.sqlite.turn import Arrival, Turn
 
 if sys.platform != "win32":
     import fcntl

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from cellq.message import Ending, Event, Lease, Outcome, Topic
 from cellq.store.contract import LOG_CAP
-from cellq.store.leases import failure_text
-from cellq.store.statements import statements
-from cellq.store.turn import CANCELLED, COMPLETED, DELAYED, FAILED, READY, RUNNING, Turn
+from cellq.store.failures import failure_text
+from cellq.store.sqlite.statements import statements
+from cellq.store.sqlite.turn import CANCELLED, COMPLETED, DELAYED, FAILED, READY, RUNNING, Turn
 
 _REPORT = statements("report")
 _FINISH = statements("finish")

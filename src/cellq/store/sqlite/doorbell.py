@@ -20,8 +20,8 @@ import socket
 import sqlite3
 
 from cellq.message import Topic
-from cellq.store.statements import statements
-from cellq.store.turn import Turn
+from cellq.store.sqlite.statements import statements
+from cellq.store.sqlite.turn import Turn
 
 _WAIT = statements("wait")
 

@@ -24,11 +24,11 @@ def statements(verb: str) -> SimpleNamespace:
 @cache
 def migrations() -> tuple[tuple[str, ...], ...]:
     """The statements of each migration, in order; the first one leads from version 0 to 1."""
-    names = sorted(file.name for file in (files("cellq.store") / "sql").iterdir() if file.name[:3].isdigit())
+    names = sorted(file.name for file in (files("cellq.store.sqlite") / "sql").iterdir() if file.name[:3].isdigit())
     return tuple(
         tuple(sql for part in _COMMENT.sub("", _text(name)).split(";") if (sql := part.strip())) for name in names
     )
 
 
 def _text(name: str) -> str:
-    return (files("cellq.store") / "sql" / name).read_text(encoding="utf-8")
+    return (files("cellq.store.sqlite") / "sql" / name).read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cellq.message import Message, State, Topic
-from cellq.store.statements import statements
+from cellq.store.sqlite.statements import statements
 
 READY, DELAYED, RUNNING, COMPLETED, FAILED, CANCELLED = range(6)
 """States as rows hold them. Both READY and DELAYED are pending: only ready jobs are in the index that claims read."""

@@ -6,8 +6,8 @@ import sqlite3
 from pathlib import Path
 
 from cellq.errors import StoreUnavailable
-from cellq.store.gate import Gate
-from cellq.store.statements import migrations
+from cellq.store.sqlite.gate import Gate
+from cellq.store.sqlite.statements import migrations
 
 APPLICATION_ID = 0x63_65_6C_71  # "celq", in the file's header
 

@@ -7,9 +7,9 @@ from itertools import repeat
 
 from cellq.ids import JobId
 from cellq.message import Action, Changed, Message, Pushed, Topic, lane_of
-from cellq.store import codebook
-from cellq.store.statements import statements
-from cellq.store.turn import CANCELLED, DELAYED, READY, RUNNING, Turn
+from cellq.store.sqlite import codebook
+from cellq.store.sqlite.statements import statements
+from cellq.store.sqlite.turn import CANCELLED, DELAYED, READY, RUNNING, Turn
 
 _PUSH = statements("push")
 _CHANGE = statements("change")

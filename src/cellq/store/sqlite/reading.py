@@ -9,9 +9,9 @@ from typing import Any
 
 from cellq.ids import JobId
 from cellq.message import ENDED, Blob, Counts, Failure, Filter, Heard, Kind, Page, Part, QueueCount, Row, State, Tail
-from cellq.store.leases import alive
-from cellq.store.spill import SpillFolder
-from cellq.store.turn import CODES, DELAYED, READY, RUNNING, STATES, Lines
+from cellq.store.sqlite.leases import alive
+from cellq.store.sqlite.spill import SpillFolder
+from cellq.store.sqlite.turn import CODES, DELAYED, READY, RUNNING, STATES, Lines
 
 _COLUMNS = (
     "seq, id, line, name, task, kind, state, priority, attempt - refunds, retries, timeout, key, code, created, due,"

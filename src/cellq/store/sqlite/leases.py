@@ -30,11 +30,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import psutil
 
-from cellq.message import Beat, Claim, Claims, Failure, Kind, Lane, Lease, Message, Topic, WorkerInfo, lane_of
-from cellq.store import asking
-from cellq.store.spill import SpillFolder
-from cellq.store.statements import statements
-from cellq.store.turn import CANCELLED, FAILED, RUNNING, Turn
+from cellq.message import Beat, Claim, Claims, Kind, Lane, Lease, Message, Topic, WorkerInfo, lane_of
+from cellq.store.failures import failure_text, lost
+from cellq.store.sqlite import asking
+from cellq.store.sqlite.spill import SpillFolder
+from cellq.store.sqlite.statements import statements
+from cellq.store.sqlite.turn import CANCELLED, FAILED, RUNNING, Turn
 
 _CLAIM = statements("claim")
 _BEAT = statements("beat")
@@ -72,22 +73,6 @@ class Processes:
             return True
         except psutil.Error:
             return False
-
-
-def lost(host: str, pid: int, attempt: int, retries: int) -> Failure:
-    """Why a job failed whose last worker died."""
-    return Failure(
-        cause="lost",
-        message=f"its worker (process {pid} on {host}) died during attempt {attempt} of {retries + 1}; "
-        f"give it more with retries=",
-    )
-
-
-def failure_text(failure: Failure | None) -> str | None:
-    """A failure as a row holds it."""
-    if failure is None:
-        return None
-    return json.dumps([failure.cause, failure.types, failure.message, failure.traceback], ensure_ascii=False)
 
 
 def idle(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cellq.message import ENDED, Keep, State
-from cellq.store import codebook
-from cellq.store.asking import delete
-from cellq.store.leases import Processes
-from cellq.store.statements import statements
-from cellq.store.turn import CODES, Turn
+from cellq.store.sqlite import codebook
+from cellq.store.sqlite.asking import delete
+from cellq.store.sqlite.leases import Processes
+from cellq.store.sqlite.statements import statements
+from cellq.store.sqlite.turn import CODES, Turn
 
 _PRUNE = statements("prune")
 

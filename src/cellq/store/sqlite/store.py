@@ -43,12 +43,12 @@ from cellq.message import (
     Topic,
     WorkerInfo,
 )
-from cellq.store import asking, leases, reading, reporting, sweeping
-from cellq.store.connection import Connection
-from cellq.store.doorbell import EVERY_TOPIC, Doorbell, ThreadBell
-from cellq.store.spill import LARGE, SpillFolder
-from cellq.store.statements import statements
-from cellq.store.turn import Turn
+from cellq.store.sqlite import asking, leases, reading, reporting, sweeping
+from cellq.store.sqlite.connection import Connection
+from cellq.store.sqlite.doorbell import EVERY_TOPIC, Doorbell, ThreadBell
+from cellq.store.sqlite.spill import LARGE, SpillFolder
+from cellq.store.sqlite.statements import statements
+from cellq.store.sqlite.turn import Turn
 
 _LOOK_HERE = 1.0
 """Seconds after which a blocked thread looks in any case: its safety poll."""

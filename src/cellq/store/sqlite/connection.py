@@ -37,13 +37,13 @@ import aiosqlite
 
 from cellq.errors import StoreUnavailable
 from cellq.message import Message, Topic
-from cellq.store import asking
-from cellq.store.causes import unavailable
-from cellq.store.doorbell import Ringer
-from cellq.store.gate import Gate
-from cellq.store.journal import Journal
-from cellq.store.schema import prepare
-from cellq.store.turn import Lines, Turn
+from cellq.store.sqlite import asking
+from cellq.store.sqlite.causes import unavailable
+from cellq.store.sqlite.doorbell import Ringer
+from cellq.store.sqlite.gate import Gate
+from cellq.store.sqlite.journal import Journal
+from cellq.store.sqlite.schema import prepare
+from cellq.store.sqlite.turn import Lines, Turn
 
 logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # it tells of each statement, in a notebook of the user's
 
