@@ -47,7 +47,7 @@ def measure(room: Path, *, quick: bool) -> list[Line]:
                 print(f"({name} is left out: {missing})", end=" ")
                 continue
             how_many = count // 3 if name in _SLOW else count
-            contestants[name] = partial(_turn, url, (rival.Client, rival.commands), how_many)
+            contestants[name] = partial(_tried, name, url, (rival.Client, rival.commands), how_many)
         found = in_turns(contestants, turns, warm_up=0 if quick else 1)
     ours = found.pop("cellq")
     lines: list[Line] = []
@@ -140,6 +140,15 @@ _Maker = tuple[Callable[[str], Client], Callable[[str], Sequence[Sequence[str]]]
 
 def _ours() -> _Maker:
     return _Ours, lambda url: [stand.command(url, 2)]
+
+
+def _tried(name: str, url: str, maker: _Maker, count: int) -> Mapping[str, float]:
+    """A turn of a rival, with a second try: some now and then lose a result, and wait for it in vain."""
+    try:
+        return _turn(url, maker, count)
+    except Exception as error:
+        print(f"({name} failed, once more: {type(error).__name__})", end=" ")
+        return _turn(url, maker, count)
 
 
 def _turn(url: str, maker: _Maker, count: int) -> Mapping[str, float]:

@@ -257,14 +257,14 @@ def inline(worker: Worker) -> Iterator[InlineWorker]:
     A program's own `@cellq.task` functions follow where `CELLQ_URL` decides about their store.
     """
     store = MemoryStore.named(f"testing-{secrets.token_hex(8)}")
-    before = worker.url, worker._queue
-    worker.url, worker._queue = store.url, AsyncQueue(store=store, name=worker.settings.queues[0])
+    before = worker._full_url, worker._queue
+    worker._full_url, worker._queue = store.url, AsyncQueue(store=store, name=worker.settings.queues[0])
     with _environment(CELLQ_URL=store.url, CELLQ_SECRET=os.environ.get("CELLQ_SECRET") or secrets.token_hex(32)):
         _forget_queues(worker)
         try:
             yield InlineWorker(worker, store)
         finally:
-            worker.url, worker._queue = before
+            worker._full_url, worker._queue = before
             _forget_queues(worker)
             del MemoryStore._named[store.url.removeprefix("memory://")]
 

@@ -1,4 +1,7 @@
-"""The real command as a process of its own, on a real SQLite store, with a real worker where one is needed."""
+"""The real command as a process of its own, on a real store, with a real worker where one is needed.
+
+The store is a database file; modules whose commands do the same on a server say so: they parametrize `kind`.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,24 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.fixture
-def queue(path: pathlib.Path) -> Iterator[cellq.Queue]:
-    with cellq.Queue(path) as q:
+def kind() -> str:
+    """The kind of store that commands find by themselves."""
+    return "sqlite"
+
+
+@pytest.fixture(autouse=True)
+def url(kind: str, path: pathlib.Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The store that commands find by themselves."""
+    if kind == "sqlite":
+        return str(path)
+    found = str(request.getfixturevalue("redis_url"))
+    monkeypatch.setenv("CELLQ_URL", found)
+    return found
+
+
+@pytest.fixture
+def queue(url: str) -> Iterator[cellq.Queue]:
+    with cellq.Queue(url) as q:
         yield q
 
 
@@ -135,10 +154,10 @@ def hold(queue: cellq.Queue, gate: Gate) -> Callable[[str], cellq.Job[None]]:
 
 
 @pytest.fixture
-def no_worker_stays(path: pathlib.Path) -> Iterator[None]:
+def no_worker_stays(url: str) -> Iterator[None]:
     """Ends what a test has launched."""
     yield
-    with cellq.Queue(path) as q:
+    with cellq.Queue(url) as q:
         for found in q.workers():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(found.pid, 9)

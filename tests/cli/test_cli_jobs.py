@@ -3,6 +3,10 @@
 import re
 import time
 
+import pytest
+
+pytestmark = pytest.mark.parametrize("kind", ["sqlite", "redis"])
+
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 KEYS = [
     "id", "short", "name", "task", "kind", "queue", "state", "cancelling", "priority", "attempt", "retries", "timeout",

@@ -3,7 +3,11 @@
 import signal
 import sys
 
+import pytest
+
 import cellq
+
+pytestmark = pytest.mark.parametrize("kind", ["sqlite", "redis"])
 
 
 def chatter() -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.parametrize("kind", ["sqlite", "redis"])
+
 STATES = ["pending", "running", "completed", "failed", "cancelled"]
 
 

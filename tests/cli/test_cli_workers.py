@@ -7,8 +7,11 @@ import signal
 import socket
 
 import psutil
+import pytest
 
 import cellq
+
+pytestmark = pytest.mark.parametrize("kind", ["sqlite", "redis"])
 
 KEYS = [
     "id", "host", "pid", "local", "runtime", "queues", "slots", "busy", "lease", "started", "beat", "silent", "jobs",
@@ -45,14 +48,13 @@ def test_a_workers_jobs_are_listed_with_the_next_beat(run, queue, hold, gate) ->
         gate.open()
 
 
-def test_start_prints_pid_and_log_of_a_worker_that_is_there(run, path, no_worker_stays) -> None:
+def test_start_prints_pid_and_log_of_a_worker_that_is_there(run, queue, no_worker_stays) -> None:
     said = run("start", "-n", "1", "-q", "default", "-q", "mail").well()
     pid, log = re.fullmatch(r"worker (\d+) is running; its log is (.+)\n", said.out).groups()
     assert pathlib.Path(log).is_file()
     (told,) = run("workers", "--json").json
     assert (told["pid"], told["slots"], told["queues"]) == (int(pid), 1, ["default", "mail"])
-    with cellq.Queue(path) as queue:
-        assert queue.enqueue(divmod, 7, 2).result(timeout=30) == (3, 1)
+    assert queue.enqueue(divmod, 7, 2).result(timeout=30) == (3, 1)
 
 
 def test_stop_drains_local_workers(run, hold, gate, queue, until, no_worker_stays) -> None:
@@ -70,7 +72,7 @@ def test_stop_drains_local_workers(run, hold, gate, queue, until, no_worker_stay
 def test_start_on_a_foreign_database_is_one_line(run, path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"no database " * 100)
-    assert "not a cellq database" in run("start").one_line()
+    assert "not a cellq database" in run("start", "--url", str(path)).one_line()
 
 
 def test_worker_serves_several_queues_until_ctrl_c(start, queue, until) -> None:

@@ -17,16 +17,22 @@ def _own_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CELLQ_URL", raising=False)
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where this test's store is, once for each kind of store."""
+def _of(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_url"))
     return f"sqlite:///{tmp_path}/jobs.db" if request.param == "sqlite" else f"memory://{tmp_path.name}"
 
 
-@pytest.fixture
-def file_url(tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "memory", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where this test's store is, once for each kind of store."""
+    return _of(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store that other processes can reach."""
-    return f"sqlite:///{tmp_path}/jobs.db"
+    return _of(request, tmp_path)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 from cellq import settings
@@ -117,7 +118,19 @@ class Hand:
         portal().call(self.store.close())
 
 
+_WAITS = (("doorbell.py", "wait"), ("redis/threads.py", "_hear"))
+
+
 def somebody_waits() -> bool:
     """Whether a thread of this process is blocked until a job ends."""
-    frames = sys._current_frames().values()
-    return any(frame.f_code.co_name == "wait" and "doorbell" in frame.f_code.co_filename for frame in frames)
+    return any(map(_waits, sys._current_frames().values()))
+
+
+def _waits(frame: FrameType | None) -> bool:
+    """Whether this frame, or one that called it, is a store's wait for a ring."""
+    while frame is not None:
+        code = frame.f_code
+        if any(code.co_filename.endswith(file) and code.co_name == name for file, name in _WAITS):
+            return True
+        frame = frame.f_back
+    return False

@@ -275,11 +275,11 @@ def test_a_wrong_id_says_so(queue: Queue, text: str, kind: type[Exception]) -> N
         queue.get(text)
 
 
-def test_found_again_in_another_process(file_url: str) -> None:
-    with Queue(file_url) as queue:
+def test_found_again_in_another_process(shared_url: str) -> None:
+    with Queue(shared_url) as queue:
         job = queue.enqueue(double, 5)
-        hand = Hand(file_url)
-        code = f"import cellq; job = cellq.Queue({file_url!r}).get({job.short!r}); print(job.name, job.result(20))"
+        hand = Hand(shared_url)
+        code = f"import cellq; job = cellq.Queue({shared_url!r}).get({job.short!r}); print(job.name, job.result(20))"
         other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         hand.start()
         assert other.communicate(timeout=60)[0] == "double 10\n"
@@ -287,8 +287,8 @@ def test_found_again_in_another_process(file_url: str) -> None:
         hand.close()
 
 
-def test_handles_and_queues_travel_by_reference(file_url: str) -> None:
-    with Queue(file_url) as queue:
+def test_handles_and_queues_travel_by_reference(shared_url: str) -> None:
+    with Queue(shared_url) as queue:
         job = queue.enqueue(double, 5)
         again = pickle.loads(pickle.dumps(job))
         assert isinstance(again, Job)
@@ -340,7 +340,7 @@ def test_a_function_has_no_names(queue: Queue, hand: Hand) -> None:
         job["a"]
 
 
-def test_texts_for_people_are_escaped_and_never_raise(queue: Queue, file_url: str) -> None:
+def test_texts_for_people_are_escaped_and_never_raise(queue: Queue, shared_url: str) -> None:
     job = queue.options(name="<b>").enqueue(double, 1)
     assert repr(job) == f"<Job <b> {job.short} pending>"
     assert "&lt;b&gt;" in job._repr_html_()
@@ -348,7 +348,7 @@ def test_texts_for_people_are_escaped_and_never_raise(queue: Queue, file_url: st
     queue.delete([job])
     job._record.forget()
     assert "unknown" in repr(job)
-    assert repr(Queue(file_url, "slow")) == f"<Queue 'slow' at {file_url}>"
+    assert repr(Queue(shared_url, "slow")) == f"<Queue 'slow' at {shared_url}>"
 
 
 def test_a_result_of_another_secret_is_untrusted(queue: Queue, hand: Hand) -> None:

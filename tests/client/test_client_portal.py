@@ -186,20 +186,20 @@ def run(code: str, *, interrupt_on: str = "") -> str:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
-def test_an_interrupted_wait_leaves_the_job_alone(file_url: str) -> None:
+def test_an_interrupted_wait_leaves_the_job_alone(shared_url: str) -> None:
     printed = run(
         f"""
         import threading
         import cellq
         from playing import Hand, eventually, somebody_waits
-        queue = cellq.Queue({file_url!r})
+        queue = cellq.Queue({shared_url!r})
         job = queue.enqueue(abs, -3)
         threading.Thread(target=lambda: (eventually(somebody_waits, ""), print("waiting"))).start()
         try:
             job.result()
         except KeyboardInterrupt:
             print("interrupted", job.state)
-        hand = Hand({file_url!r})
+        hand = Hand({shared_url!r})
         hand.work()
         print(job.result())
         hand.close()
@@ -210,13 +210,13 @@ def test_an_interrupted_wait_leaves_the_job_alone(file_url: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_opens_its_own(file_url: str) -> None:
+def test_a_forked_child_opens_its_own(shared_url: str) -> None:
     printed = run(
         f"""
         import os
         import cellq
         from playing import Hand
-        queue = cellq.Queue({file_url!r})
+        queue = cellq.Queue({shared_url!r})
         job = queue.enqueue(abs, -3)
         child = os.fork()
         if not child:
@@ -225,7 +225,7 @@ def test_a_forked_child_opens_its_own(file_url: str) -> None:
             queue.close()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
-        hand = Hand({file_url!r})
+        hand = Hand({shared_url!r})
         hand.work()
         print(sorted(each.result() for each in queue.jobs()))
         hand.close()
@@ -235,12 +235,12 @@ def test_a_forked_child_opens_its_own(file_url: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_children_of_multiprocessing_end_by_themselves(file_url: str) -> None:
+def test_children_of_multiprocessing_end_by_themselves(shared_url: str) -> None:
     printed = run(
         f"""
         import multiprocessing
         import cellq
-        queue = cellq.Queue({file_url!r})
+        queue = cellq.Queue({shared_url!r})
         queue.enqueue(abs, -3)
         if __name__ == "__main__":
             child = multiprocessing.get_context("fork").Process(target=queue.enqueue, args=(abs, -4))
@@ -252,15 +252,15 @@ def test_children_of_multiprocessing_end_by_themselves(file_url: str) -> None:
     assert printed == "0 2\n"
 
 
-def test_the_interpreter_ends_with_everything_open(file_url: str) -> None:
+def test_the_interpreter_ends_with_everything_open(shared_url: str) -> None:
     printed = run(
         f"""
         import asyncio, threading
         import cellq
-        queue = cellq.Queue({file_url!r})
+        queue = cellq.Queue({shared_url!r})
         job = queue.enqueue(abs, -3)
         threading.Thread(target=job.wait, daemon=True).start()
-        asyncio.run(cellq.AsyncQueue({file_url!r}).enqueue(abs, -4))
+        asyncio.run(cellq.AsyncQueue({shared_url!r}).enqueue(abs, -4))
         print("end")
         """
     )

@@ -184,8 +184,8 @@ def test_a_closed_queue_opens_again(queue: Queue, hand: Hand) -> None:
     assert job.result() == 2
 
 
-def test_closing_tells_those_who_wait(file_url: str) -> None:
-    queue = Queue(file_url)
+def test_closing_tells_those_who_wait(shared_url: str) -> None:
+    queue = Queue(shared_url)
     job = queue.enqueue(double, 1)
     errors: list[BaseException] = []
 
@@ -204,8 +204,8 @@ def test_closing_tells_those_who_wait(file_url: str) -> None:
     assert "closed" in str(errors[0])
 
 
-def test_an_unused_connection_is_closed(file_url: str) -> None:
-    queue = Queue(file_url)
+def test_an_unused_connection_is_closed(shared_url: str) -> None:
+    queue = Queue(shared_url)
     queue.enqueue(double, 1)
     session = queue._twin._connection._session
     assert session.open
@@ -227,8 +227,8 @@ class Interrupting:
         raise self._interrupt("gone")
 
 
-def test_an_interrupted_enqueue_takes_its_job_back(file_url: str) -> None:
-    queue, seen = Queue(store=Interrupting(file_url, asyncio.CancelledError)), Queue(file_url)  # type: ignore[arg-type]
+def test_an_interrupted_enqueue_takes_its_job_back(shared_url: str) -> None:
+    queue, seen = Queue(store=Interrupting(shared_url, asyncio.CancelledError)), Queue(shared_url)  # type: ignore[arg-type]
     with pytest.raises(asyncio.CancelledError):
         queue.enqueue(double, 1)
     eventually(lambda: seen.count()[State.CANCELLED] == 1, "the job nobody holds is still there")
@@ -236,8 +236,8 @@ def test_an_interrupted_enqueue_takes_its_job_back(file_url: str) -> None:
     queue.close()
 
 
-def test_an_enqueue_that_may_have_arrived_says_how_to_find_out(file_url: str) -> None:
-    queue = Queue(store=Interrupting(file_url, cellq.StoreUnavailable))  # type: ignore[arg-type]
+def test_an_enqueue_that_may_have_arrived_says_how_to_find_out(shared_url: str) -> None:
+    queue = Queue(store=Interrupting(shared_url, cellq.StoreUnavailable))  # type: ignore[arg-type]
     with pytest.raises(cellq.StoreUnavailable) as caught:
         queue.enqueue(double, 1)
     (note,) = caught.value.__notes__

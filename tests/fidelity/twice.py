@@ -245,7 +245,8 @@ def _shape(outputs: list[Any]) -> tuple[dict[str, Any], list[str]]:
             notes += str(output.data["text/plain"]).splitlines()[1:]
         else:
             shown.append([kind, {mime: _content(mime, data) for mime, data in sorted(output.data.items())}])
-    return {"status": status, "shown": shown, "stderr": errors}, notes
+    # A bar that is left out leaves its line end.
+    return {"status": status, "shown": shown, "stderr": errors if errors.strip() else ""}, notes
 
 
 def _content(mime: str, data: Any) -> Any:

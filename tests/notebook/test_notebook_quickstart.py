@@ -3,6 +3,10 @@
 import os
 import pathlib
 import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import nbformat
 import pytest
@@ -12,7 +16,29 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> nbformat.NotebookNode:
+def on_redis(
+    tmp_path_factory: pytest.TempPathFactory,
+    environment: dict[str, str],
+    redis_part: Callable[[], AbstractContextManager[str]],
+) -> Iterator[dict[str, str]]:
+    """A part of a server and a worker that serves it: what tells a kernel of them."""
+    folder = tmp_path_factory.mktemp("worker")
+    with redis_part() as url:
+        told = {"CELLQ_URL": url, "CELLQ_HOME": str(folder / "home"), "CELLQ_SECRET": "what both have been told"}
+        with (folder / "log").open("wb") as log:
+            command = [sys.executable, "-P", "-m", "cellq", "worker", "-n", "2"]
+            worker = subprocess.Popen(command, cwd=folder, env=environment | told, stdout=log, stderr=subprocess.STDOUT)
+        yield told
+        worker.terminate()
+        assert worker.wait(30) == 0, (folder / "log").read_text()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def executed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
+) -> nbformat.NotebookNode:
+    """The notebook with its outputs: on a file of its own, with the worker that it starts; and on a server with one."""
+    told = request.getfixturevalue("on_redis") if request.param == "redis" else {}
     source = pathlib.Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
     notebook = nbformat.read(source, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "it is to be committed without outputs"
@@ -21,7 +47,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, st
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("CELLQ_")]:
             patch.delenv(name)
-        for name, value in environment.items():
+        for name, value in (environment | told).items():
             patch.setenv(name, value)
         return client.execute()
 
@@ -40,7 +66,7 @@ def images(notebook: nbformat.NotebookNode, ident: str) -> int:
 
 def test_the_training_cell(executed: nbformat.NotebookNode) -> None:
     card, *_, value = outputs(executed, "fit")
-    assert re.match(r"✓ fit \(\w{8}\) completed · [\d.]+ s\n  epochs 300/300", card.data["text/plain"])
+    assert re.match(r"✓ fit \(\w{8}\) completed · [\d.]+ (?:s|min \d+ s)\n  epochs 300/300", card.data["text/plain"])
     assert set(card.data) == {"text/html", "text/plain"}
     assert re.search(r"accuracy after 300 epochs: 0\.9\d\d", printed(executed, "fit"))
     assert images(executed, "fit") == 1

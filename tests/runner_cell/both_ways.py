@@ -44,7 +44,7 @@ class Run:
         """A cell's messages as they must be the same both ways: kinds, mime types, texts."""
         found: list[Any] = []
         for kind, content in self.messages[cell]:
-            if kind == "stream" and not content["text"]:
+            if kind == "stream" and not plain(content["text"]):
                 continue
             if kind == "stream":
                 if found and found[-1][:2] == ["stream", content["name"]]:
@@ -71,6 +71,8 @@ def plain(text: str) -> str:
     """Text without what differs between two processes: addresses, ids, colours."""
     text = re.sub(r"0x[0-9a-fA-F]{6,}", "0x", text.replace("\r\n", "\n"))  # a terminal's line ends, of `!command`
     text = re.sub(r"/(plain|away)/nb|(?<=display_id=)[0-9a-f]{32}", "", text)
+    # Nobody sits before a worker's shell; a waiting notebook says it itself.
+    text = re.sub(r"(?m)^.*UserWarning: To exit:.*\n.*\n", "", text)
     text = re.sub(r"\(<[^>]*>, line \d+\)", "", text)
     text = re.sub(r"(?m)^(CPU times|Wall time).*$", r"\1", text)
     return re.sub(r"\x1b\[[0-9;]*m", "", text)

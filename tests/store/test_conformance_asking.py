@@ -322,6 +322,7 @@ async def test_tail_reads_on_from_where_it_stopped(store: Store, clock: Clock) -
     assert [event.data for event in heard] == list("01234")
     assert {(event.attempt, event.at, event.kind) for event in heard} == {(lease.attempt, clock.now, "stream")}
     assert await store.tail(lease.id, rest.next) == ([], rest.next, 0)
+    assert await store.tail(lease.id, 2**62) == ([], 2**62, 0)
     assert await store.tail(b"?" * 16, 7) == ([], 7, 0)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import csv
 import io
 import queue
 import re
@@ -11,6 +13,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import ipywidgets as widgets
+import numpy as np
 import pytest
 
 from cellq.errors import NotPicklable
@@ -125,3 +129,72 @@ def test_an_open_transaction_is_refused(tmp_path: Path) -> None:
     first.execute("insert into t values (1)")
     with pytest.raises(NotPicklable, match="transaction"):
         dumps({"db": first}, anew=True)
+
+
+async def test_a_task_that_has_ended_keeps_its_result() -> None:
+    async def work() -> int:
+        return 4
+
+    task = asyncio.create_task(work(), name="mine")
+    with pytest.raises(NotPicklable, match="not ended"):
+        there(task)
+    await task
+    new = there(task)
+    assert isinstance(new, asyncio.Task)
+    assert (await new, new.get_name(), new.get_coro().__qualname__) == (4, "mine", work.__qualname__)
+
+
+async def test_a_task_that_has_failed_keeps_its_error() -> None:
+    async def work() -> None:
+        raise KeyError("gone")
+
+    task = asyncio.create_task(work())
+    await asyncio.wait([task])
+    assert repr(there(task).exception()) == "KeyError('gone')"
+
+
+async def test_the_running_loop_is_that_of_the_receiver() -> None:
+    loop = asyncio.get_running_loop()
+    assert there(loop) is loop
+
+
+def test_csv_readers_and_writers_of_closed_files(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow([1, 2])
+        with pytest.raises(NotPicklable):
+            there(writer)
+    with pytest.raises(ValueError, match="closed"):
+        there(writer).writerow([1])
+    with path.open() as file:
+        reader = csv.DictReader(file, delimiter=";")
+        assert list(reader) == []
+    assert there(reader).fieldnames == ["1", "2"]
+
+
+def test_a_view_of_a_dict_shows_the_dict_that_came_with_it() -> None:
+    held = {"a": 1}
+    came = there([held, held.keys(), held.items()])
+    came[0]["b"] = 2
+    assert [list(came[1]), list(came[2])] == [["a", "b"], [("a", 1), ("b", 2)]]
+
+
+def test_a_masked_array_gets_no_fill_value() -> None:
+    array = np.ma.masked_array([1, 2, 3], mask=[0, 1, 0])
+    assert there(array)._fill_value is None
+    assert there(array).mean() == 2.0
+
+
+def test_an_iteration_over_arrays_that_has_ended() -> None:
+    walk = np.nditer(np.arange(4))
+    with pytest.raises(NotPicklable, match="not ended"):
+        there(walk)
+    assert [int(item) for item in walk] == [0, 1, 2, 3]
+    assert there(walk).finished
+
+
+def test_a_widget_is_a_widget_of_the_receivers_own() -> None:
+    slider = widgets.IntSlider(value=3)
+    new = there(slider)
+    assert (new.value, new.model_id == slider.model_id) == (3, False)

@@ -12,23 +12,37 @@ import pytest
 
 import cellq
 
+Part = Callable[[], contextlib.AbstractContextManager[str]]
+
 
 @pytest.fixture(autouse=True)
 def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELLQ_HOME", str(tmp_path_factory.getbasetemp() / "home"))
 
 
-@pytest.fixture
-def queue(tmp_path: pathlib.Path) -> Iterator[cellq.Queue]:
-    with cellq.Queue(tmp_path / "jobs.db") as q:
+@contextlib.contextmanager
+def queue_on(kind: str, folder: pathlib.Path, part: Part) -> Iterator[cellq.Queue]:
+    """An empty queue on this kind of store."""
+    place = contextlib.nullcontext(f"sqlite:///{folder}/jobs.db") if kind == "sqlite" else part()
+    with place as url, cellq.Queue(url) as q:
         yield q
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cellq.Queue]:
+@pytest.fixture(params=["sqlite", "redis"])
+def queue(request: pytest.FixtureRequest, tmp_path: pathlib.Path, redis_part: Part) -> Iterator[cellq.Queue]:
+    """A queue, once on each kind of store that processes can share."""
+    with queue_on(request.param, tmp_path, redis_part) as q:
+        yield q
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def shared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis_part: Part
+) -> Iterator[cellq.Queue]:
     """A queue with one worker for all tests of a module: for those that leave both as they found them."""
     os.environ["CELLQ_HOME"] = str(tmp_path_factory.getbasetemp() / "home")
-    with cellq.Queue(tmp_path_factory.mktemp("shared") / "jobs.db") as q, cellq.Worker(q, slots=2, grace=0.5):
+    place = queue_on(request.param, tmp_path_factory.mktemp("shared"), redis_part)
+    with place as q, cellq.Worker(q, slots=2, grace=0.5):
         yield q
 
 

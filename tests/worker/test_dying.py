@@ -38,9 +38,12 @@ def append_and_wait(path, gate):
     return "done"
 
 
-def integrity(queue: cellq.Queue) -> str:
+def check_file(queue: cellq.Queue) -> None:
+    """A database file, where that is the store, is whole."""
+    if not queue.url.startswith("sqlite:"):
+        return
     with sqlite3.connect(settings.sqlite_path(queue.url)) as connection:
-        return connection.execute("PRAGMA integrity_check").fetchone()[0]
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def test_a_dead_workers_job_is_run_by_another(queue, start_worker, tmp_path, unt
     gate.touch()
     assert job.result(timeout=30) == "done"
     assert job.attempt == 2
-    assert integrity(queue) == "ok"
+    check_file(queue)
 
 
 def test_a_dead_workers_job_without_attempts_left_fails_with_the_reason(queue, start_worker, tmp_path, until) -> None:
@@ -138,7 +141,7 @@ def test_a_worker_that_was_stopped_and_goes_on_late_records_nothing(queue, start
     assert job.result(timeout=30) == "done"
     assert job.attempt == 2
     assert len(seen.read_text().split()) == 2
-    assert integrity(queue) == "ok"
+    check_file(queue)
 
 
 def test_what_was_enqueued_survives_the_enqueuers_kill(queue, tmp_path) -> None:
@@ -157,7 +160,7 @@ def test_what_was_enqueued_survives_the_enqueuers_kill(queue, tmp_path) -> None:
     assert len(ids) == 20
     with cellq.Worker(queue, slots=1):
         assert [queue.get(text).result(timeout=30) for text in ids] == [n * n for n in range(20)]
-    assert integrity(queue) == "ok"
+    check_file(queue)
 
 
 def test_the_zygote_may_die(queue, until) -> None:

@@ -39,7 +39,7 @@ from cellq.client.task import Task, TaskChanges, arguments_of, registered_task, 
 from cellq.errors import WorkerUnavailable
 from cellq.ids import name_digest
 from cellq.options import Options
-from cellq.store import open_store
+from cellq.store import open_store, shown_url
 from cellq.worker.middleware import Middleware, check
 from cellq.worker.program import Program
 from cellq.worker.supervisor import Settings, Supervisor
@@ -99,9 +99,9 @@ class Worker:
             if url is not None:
                 raise TypeError("give a Queue or a url, not both: a Queue has its own")
             self._queue = queue.asynchronous() if isinstance(queue, Queue) else queue
-            self.url, names = queue.url, (queue.name,)
+            self._full_url, names = self._queue.connection.full_url, (queue.name,)
         else:
-            self.url = settings.store_url(url)
+            self._full_url = settings.store_url(url)
             names = (queue,) if isinstance(queue, str) else tuple(queue)
         self.settings = Settings(
             queues=tuple(dict.fromkeys(names)),
@@ -130,10 +130,15 @@ class Worker:
         return f"<Worker {self.name!r} at {self.url}>"
 
     @property
+    def url(self) -> str:
+        """The store's URL, without its password."""
+        return shown_url(self._full_url)
+
+    @property
     def queue(self) -> AsyncQueue:
         """The queue that its tasks are enqueued in."""
         if self._queue is None:
-            self._queue = AsyncQueue(self.url, self.settings.queues[0])
+            self._queue = AsyncQueue(self._full_url, self.settings.queues[0])
         return self._queue
 
     # ------------------------------------------------------------------------------------------- its tasks
@@ -275,7 +280,7 @@ class Worker:
     async def _work(self, ready: Callable[[], None], *, signals: bool) -> None:
         loop = asyncio.get_running_loop()
         program = self._program()
-        store = open_store(self.url)
+        store = open_store(self._full_url)
         await store.open()
         try:
             supervisor = Supervisor(store, self.settings, program)

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 
-from cellq.cell import customs, imported, interpreter, libraries, patches
+from cellq.cell import customs, figures, imported, interpreter, libraries, patches
 from cellq.cell.provider import GONE, Provider
 
 State = dict[str, object]
@@ -133,7 +133,13 @@ def providers() -> Mapping[str, Provider]:
 
     found = {
         provider.name: provider
-        for provider in (*interpreter.PROVIDERS, *libraries.PROVIDERS, *customs.PROVIDERS, *patches.PROVIDERS)
+        for provider in (
+            *interpreter.PROVIDERS,
+            *libraries.PROVIDERS,
+            *figures.PROVIDERS,
+            *customs.PROVIDERS,
+            *patches.PROVIDERS,
+        )
     }
     for entry in entry_points(group="cellq.ambient"):
         try:

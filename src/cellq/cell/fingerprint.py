@@ -9,8 +9,21 @@ from typing import Any
 
 from cellq.errors import NotPicklable
 from cellq.wire.pickling import dumps
+from cellq.wire.standins import DICT_VIEWS
 
-_NEVER = (str, bytes, int, float, complex, bool, type(None), range, type(Ellipsis), ModuleType)
+_NEVER: tuple[type, ...] = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    bool,
+    type(None),
+    range,
+    type(Ellipsis),
+    ModuleType,
+    *DICT_VIEWS,
+)
 
 
 def fingerprint(value: Any) -> int | None:

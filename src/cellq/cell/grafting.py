@@ -21,7 +21,7 @@ from types import CellType, FunctionType, MethodType, ModuleType, SimpleNamespac
 from typing import Any, cast
 
 from cellq.cell.fingerprint import class_parts
-from cellq.wire.standins import memory_of, offset, view_of
+from cellq.wire.standins import DICT_VIEWS, memory_of, offset, view_of, view_of_dict, viewed
 
 _BUDGET = 200_000  # objects looked at; beyond it a reference to an input may stay a reference to a copy
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement
@@ -204,6 +204,10 @@ class Substitution:
             self._seen[id(item)] = self._again(item)
         elif self._arrays and type(item) in _loaded("numpy", "ndarray"):
             self._seen[id(item)] = self._view(item)
+        elif isinstance(item, DICT_VIEWS):
+            mapping = viewed(item)
+            own = self.put(mapping)
+            self._seen[id(item)] = item if own is mapping else view_of_dict(own, type(item).__name__)
         elif isinstance(item, list | deque):
             self._replace(list(enumerate(item)), item.__setitem__)
         elif isinstance(item, dict):

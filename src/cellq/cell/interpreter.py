@@ -210,6 +210,14 @@ def _apply_csv_dialects(state: Any) -> None:
             csv.register_dialect(name, **parts)
 
 
+def _first_weekday() -> object:
+    return sys.modules["calendar"].firstweekday()
+
+
+def _apply_first_weekday(state: object) -> None:
+    import_module("calendar").setfirstweekday(state)
+
+
 PROVIDERS = (
     Provider("working directory", os.getcwd, lambda state: os.chdir(str(state)), first=True),
     Provider("environment", _environment, _apply_environment, initial=_first_environment, first=True),
@@ -223,6 +231,7 @@ PROVIDERS = (
     Provider("switch interval", sys.getswitchinterval, lambda state: sys.setswitchinterval(float(str(state)))),
     Provider("locale", _locale, _apply_locale, module="locale"),
     Provider("csv dialects", _csv_dialects, _apply_csv_dialects, module="csv"),
+    Provider("first weekday", _first_weekday, _apply_first_weekday, module="calendar"),
     Provider("decimal context", _decimal, _apply_decimal, module="decimal"),
     Provider("logging", _logging, _apply_logging),
 )

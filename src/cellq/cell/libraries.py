@@ -85,6 +85,31 @@ def _apply_pandas_options(state: Any) -> None:
             pd.set_option(key, value)
 
 
+def _accessors() -> dict[Any, object]:
+    """What the notebook has registered with `pd.api.extensions.register_dataframe_accessor` and its kin."""
+    pd = sys.modules["pandas"]
+    found: dict[Any, object] = {}
+    for owner in (pd.DataFrame, pd.Series, pd.Index):
+        for name in owner._accessors:
+            kind = getattr(vars(owner).get(name), "_accessor", None)
+            if getattr(kind, "__module__", None) == "__main__":
+                found[owner.__name__, name] = kind
+    return found
+
+
+def _apply_accessors(state: Any) -> None:
+    pd = import_module("pandas")
+    make = type(vars(pd.DataFrame)["plot"])  # whatever pandas calls it
+    for (owner, name), kind in state.items():
+        home = getattr(pd, owner)
+        if kind is GONE:
+            home._accessors.discard(name)
+            delattr(home, name)
+        else:
+            home._accessors.add(name)
+            setattr(home, name, make(name, kind))
+
+
 # ------------------------------------------------------------------------------------------- matplotlib
 
 # Each side draws with its own backend.
@@ -202,6 +227,7 @@ PROVIDERS = (
     Provider("numpy print options", _numpy_print, _apply_numpy_print, module="numpy"),
     Provider("numpy error handling", _numpy_errors, _apply_numpy_errors, module="numpy"),
     Provider("pandas options", _pandas_options, _apply_pandas_options, module="pandas._config.config"),
+    Provider("pandas accessors", _accessors, _apply_accessors, module="pandas.core.base"),
     Provider("rcParams", _params, _apply_params, module="matplotlib"),
     Provider("interactive", _interactive, _apply_interactive, module="matplotlib.pyplot"),
     Provider("inline backend", _inline_backend, _apply_inline_backend, module="matplotlib.pyplot"),

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakSet, ref
 
-from cellq.cell import ambient, history, patches
+from cellq.cell import ambient, figures, history, patches
 from cellq.cell.closure import Needs, needed
 from cellq.cell.fingerprint import fingerprint
 from cellq.cell.imports import Import, bring_modules, import_of, specs, submodules
@@ -147,9 +147,14 @@ def pack(
     extras = _without_imports(needs.extras, imports, skipped)
     small = _without_imports(needs.small, imports, skipped)
     refuse(values)
-    values |= _portable(extras) | _portable(small, SMALL)
+    values |= _portable(small, SMALL) | _portable(figures.opened(), figures.LARGEST)
     originals = Originals()
-    pickled = _pickle(values, originals)
+    try:  # as a rule all of them travel
+        pickled = _dump({**values, **extras}, originals)
+        values |= extras
+    except NotPicklable:
+        values |= _portable(extras)
+        pickled = _pickle(values, originals)
     sizes = _audit(pickled, values, limit)
     patches.watch(names.stores | history.stores(namespace), namespace)
     now = ambient.capture()
@@ -214,13 +219,17 @@ def _portable(values: Mapping[str, object], limit: int | None = None) -> dict[st
 
 def _pickle(values: Mapping[str, object], originals: Originals) -> Pickled:
     try:
-        return dumps(
-            dict(values), label="the names of this cell", anew=True, shared=shared_memory(values), noted=originals.take
-        )
+        return _dump(values, originals)
     except NotPicklable:
         for name, value in values.items():  # which one is it?
             dumps(value, label=f"`{name}`", anew=True)
         raise
+
+
+def _dump(values: Mapping[str, object], originals: Originals) -> Pickled:
+    return dumps(
+        dict(values), label="the names of this cell", anew=True, shared=shared_memory(values), noted=originals.take
+    )
 
 
 def _pickle_state(state: ambient.State) -> Pickled:
@@ -316,6 +325,7 @@ def unpack(parcel: Parcel, namespace: dict[str, object]) -> Before:
     problems += bring_modules(parcel.modules)
     arrivals = Arrivals()
     values = _load_dict(parcel.names, namespace, arrivals.take if parcel.outputs != () else None)
+    figures.reopen(values.pop(figures.FIGURES, None))
     namespace.update(values)
     namespace.update(imported)
     state = _load_dict(parcel.state, namespace)
@@ -337,7 +347,8 @@ def _load_dict(
     namespace: dict[str, object] | None = None,
     noted: Callable[[dict[int, object]], object] | None = None,
 ) -> dict[str, object]:
-    loaded = loads(pickled.body, pickled.buffers, namespace=namespace, noted=noted)
+    with figures.closed():
+        loaded = loads(pickled.body, pickled.buffers, namespace=namespace, noted=noted)
     if not isinstance(loaded, dict):
         raise TypeError(f"a parcel holds names, not {type(loaded).__name__}")
     return loaded

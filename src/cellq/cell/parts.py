@@ -33,12 +33,14 @@ Pair = tuple[int, int, bool]
 
 _CONTAINERS = (list, dict, set, bytearray, deque, SimpleNamespace, CellType, FunctionType)
 _FIXED = (tuple, frozenset)
+_PARTS = _CONTAINERS + _FIXED
+_NO_PARTS = (str, bytes, int, float, type)
 
 
 def _is_part(thing: Any) -> bool:
-    if isinstance(thing, _CONTAINERS + _FIXED) or is_known_kind(thing):
-        return True
-    return not isinstance(thing, type | str | bytes | int | float) and bool(all_in_attributes(type(thing)))
+    if isinstance(thing, _NO_PARTS):  # most objects of most pickles
+        return False
+    return isinstance(thing, _PARTS) or is_known_kind(thing) or all_in_attributes(type(thing))
 
 
 def shared_memory(namespace: Mapping[str, object]) -> dict[int, Any]:

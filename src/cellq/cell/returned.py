@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from types import FunctionType
 
-from cellq.cell import ambient, history, patches
+from cellq.cell import ambient, figures, history, patches
 from cellq.cell.fingerprint import fingerprint
 from cellq.cell.grafting import Substitution, graft, ndarrays
 from cellq.cell.imports import Import, bring_modules, import_of, reload_modules, reloaded, submodules
@@ -132,6 +132,7 @@ def collect(
     if value is not None:
         value_name = next((name for name, held in values.items() if held is value), VALUE)
         values[value_name] = value
+    values |= figures.opened()
     left: dict[str, str] = {}
     inputs = {name for name in before.prints.keys() - values.keys() if not isinstance(before.values[name], _CODE)}
     names, kept, pairs = _pickle(values, inputs, shared_memory(namespace), before.arrivals, left)
@@ -139,6 +140,7 @@ def collect(
     state = ambient.difference(before.ambient)
     homes = (*parcel.imports.values(), *imports.values())
     problem = left.pop(VALUE, "")
+    left.pop(figures.FIGURES, None)
     return Returned(
         names=names,
         assigned=tuple(name for name in assigned if name in kept or name in imports),
@@ -282,6 +284,7 @@ def merge(returned: Returned, namespace: dict[str, object], sent: Snapshot | Non
     memo: dict[int, object] = {}
     values = _load_dict(returned.names, namespace, memo.update)
     _settle_in(values, list(sent.originals.own(returned.pairs, memo)))
+    figures.reopen(values.pop(figures.FIGURES, None))
     problems += bring_modules(returned.modules)
     done = []
     for name in returned.assigned:
@@ -355,7 +358,8 @@ def _load_dict(
     namespace: dict[str, object] | None,
     noted: Callable[[dict[int, object]], object] | None = None,
 ) -> dict[str, object]:
-    loaded = loads(pickled.body, pickled.buffers, namespace=namespace, homeward=True, noted=noted)
+    with figures.closed():
+        loaded = loads(pickled.body, pickled.buffers, namespace=namespace, homeward=True, noted=noted)
     if not isinstance(loaded, dict):
         raise TypeError(f"names came back as {type(loaded).__name__}")
     return loaded

@@ -19,8 +19,8 @@ from cellq.cli.screen import number, size
 from cellq.errors import StoreUnavailable
 from cellq.message import Counts, Filter, Row, State, WorkerInfo
 from cellq.store.contract import Store
-from cellq.store.schema import APPLICATION_ID
-from cellq.store.statements import migrations
+from cellq.store.sqlite.schema import APPLICATION_ID
+from cellq.store.sqlite.statements import migrations
 
 _LITTLE_SPACE = 1_000_000_000
 _NO_SPACE = 100_000_000

@@ -20,6 +20,7 @@ from cellq.cli.findings import Finding, Verdict, note, ok, wrong
 from cellq.cli.place import url_option
 from cellq.cli.screen import number, print_json, visible
 from cellq.errors import CellqError
+from cellq.store import shown_url
 
 _MARKS = {Verdict.OK: ("✓", "green"), Verdict.NOTE: ("!", "yellow"), Verdict.WRONG: ("✗", "red")}
 _WIDTH = 13
@@ -45,7 +46,7 @@ def doctor(url: str, as_json: bool) -> None:
             _print(finding)
     bad = sum(finding.verdict is Verdict.WRONG for finding in findings)
     if as_json:
-        print_json({"ok": not bad, "url": url, "findings": [finding._asdict() for finding in findings]})
+        print_json({"ok": not bad, "url": shown_url(url), "findings": [finding._asdict() for finding in findings]})
     else:
         click.echo()
         click.echo(f"{number(bad, 'thing')} to put right" if bad else "nothing is wrong")

@@ -26,7 +26,7 @@ from cellq.client.watcher import Watcher
 from cellq.errors import StoreUnavailable
 from cellq.ids import JobId, id_text
 from cellq.message import Action, Blob, Message, Part, Pushed, Row
-from cellq.store import open_store
+from cellq.store import open_store, shown_url
 from cellq.store.contract import Here, Store
 from cellq.wire.sealing import Seal
 
@@ -70,20 +70,28 @@ class Connection:
         url: see `settings.store_url`.
         store: use this store, opened or not, instead of opening `url`.
 
+    Attributes:
+        full_url: the URL with its password: to connect with, also from another process; never to be shown.
+
     Raises:
         TypeError, ValueError: the URL is no such thing.
     """
 
     def __init__(self, url: str | os.PathLike[str] | None = None, *, store: Store | None = None) -> None:
-        self.url = settings.store_url(url) if store is None else store.url
+        self.full_url = settings.store_url(url) if store is None else store.url
         self.window = 1  # how many jobs are read ahead; this and the next belong to `record`
         self.latest: weakref.ref[Any] | None = None
-        self._begin(open_store(self.url) if store is None else store)
+        self._begin(open_store(self.full_url) if store is None else store)
 
     def _begin(self, store: Store) -> None:
         self._session = _Session(store)
         self._finalizer = weakref.finalize(self, _abandon, self._session)
         self._finalizer.atexit = False  # the portal closes what is open at exit
+
+    @property
+    def url(self) -> str:
+        """The store's URL for people: without its password."""
+        return shown_url(self.full_url)
 
     @functools.cached_property
     def seal(self) -> Seal:
@@ -104,7 +112,7 @@ class Connection:
         session = self._session
         if session.pid != os.getpid():
             self._finalizer()
-            self._begin(open_store(self.url))
+            self._begin(open_store(self.full_url))
             session = self._session
         if not session.open:
             await session.start()

@@ -35,7 +35,7 @@ class AsyncJob(Facts, Generic[R]):
         self._ask = ask
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_found_again, (self._record.connection.url, self.id, self.name))
+        return (_found_again, (self._record.connection.full_url, self.id, self.name))
 
     def __await__(self) -> Generator[Any, None, R]:
         return self.result().__await__()

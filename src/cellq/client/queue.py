@@ -89,7 +89,7 @@ class AsyncQueue:
         self._ask = ask
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_made_again, (self.url, self._options))
+        return (_made_again, (self._connection.full_url, self._options))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} at {self.url}>"
@@ -106,7 +106,7 @@ class AsyncQueue:
 
     @property
     def url(self) -> str:
-        """The store's full URL."""
+        """The store's URL, without its password."""
         return self._connection.url
 
     def options(self, **changes: Unpack[OptionChanges]) -> Self:

@@ -58,7 +58,7 @@ class Job(Facts, Generic[R]):
         return AsyncJob(self._record, ask=blocking)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_found_again, (self._record.connection.url, self.id, self.name))
+        return (_found_again, (self._record.connection.full_url, self.id, self.name))
 
     def __await__(self) -> Generator[Any, None, R]:
         return AsyncJob[R](self._record, ask=awaiting).result().__await__()
@@ -345,7 +345,7 @@ class Queue:
         return queue
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_queue_again, (self._twin.url, self._twin.defaults))
+        return (_queue_again, (self._twin.connection.full_url, self._twin.defaults))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} at {self.url}>"
@@ -357,7 +357,7 @@ class Queue:
 
     @property
     def url(self) -> str:
-        """The store's full URL."""
+        """The store's URL, without its password."""
         return self._twin.url
 
     def options(self, **changes: Unpack[OptionChanges]) -> Self:

@@ -102,7 +102,8 @@ class Task(Generic[P, R]):
         return self.name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_made_again, (self.fn, self.name, self.queue.url, self._options, self._rules, self.registered))
+        url = self.queue.connection.full_url
+        return (_made_again, (self.fn, self.name, url, self._options, self._rules, self.registered))
 
     @functools.cached_property
     def queue(self) -> AsyncQueue:

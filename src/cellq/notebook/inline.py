@@ -262,7 +262,8 @@ class Inline:
                 if not self._left:
                     self._view.begin(self._face())
             else:
-                self._release_error()
+                if not self.holds_error:  # what comes after an error (figures, as a rule) is shown before it
+                    self._release_error()
                 self._send(kind, content)
         return int(bool(messages))
 
@@ -275,7 +276,7 @@ class Inline:
         _, content = self._held
         if row.state is State.CANCELLED and content["ename"] == "KeyboardInterrupt":
             self._held = None
-        elif row.state.ended and self.holds_error:
+        elif row.state.ended and row.state is not State.COMPLETED and self.holds_error:
             self._held, self.error = None, content
         else:
             return self._release_error()

@@ -26,6 +26,7 @@ from cellq.notebook.transcript import TEXT_CAP
 from cellq.notebook.trouble import plainly
 from cellq.notebook.usage import parsed, wrong_usage
 from cellq.notebook.workers_board import WorkersFeed
+from cellq.notebook.workforce import Address
 from cellq.worker import launch
 
 log = logging.getLogger("cellq.notebook")
@@ -144,7 +145,8 @@ class OverviewMagics(Magics):
         try:
             queue = self.session.queue(args.url, args.queue)
             if args.action == "start":
-                worker = self.session.workforce.start(queue, args.slots)
+                address = Address.of(queue.asynchronous().connection, queue.name)
+                worker = self.session.workforce.start(address, args.slots)
                 _wait_for(worker, queue)
             elif args.action == "stop":
                 asked = self.session.workforce.stop(queue.workers())

@@ -188,9 +188,9 @@ class CellJob(Job[R]):
 
     @property
     def line(self) -> tuple[str, str]:
-        """The URL of its store and the name of its queue."""
+        """The full URL of its store and the name of its queue."""
         row = self._record.row or self.row()
-        return self._record.connection.url, row.queue
+        return self._record.connection.full_url, row.queue
 
     def expect(self, homecoming: Homecoming) -> None:
         """Bring the names in this way whenever the notebook has waited for the job."""

@@ -33,7 +33,7 @@ from cellq.notebook.returning import CellJob, Doorstep, Homecoming
 from cellq.notebook.route import Route, route_of
 from cellq.notebook.trouble import in_cell, raise_again, shown_as
 from cellq.notebook.whereabouts import Whereabouts
-from cellq.notebook.workforce import Workforce, session_of
+from cellq.notebook.workforce import Address, Workforce, session_of
 from cellq.options import Options
 
 _LOOK = 3.0
@@ -246,10 +246,11 @@ class Session:
             raise_again(job, inline.error)
 
     async def _tend(self, job: CellJob[Any]) -> list[str]:
-        queue = self.queue(*job.line)
-        if not self.workforce.due(queue):
+        queue = self.queue(*job.line).asynchronous()
+        address = Address.of(queue.connection, queue.name)
+        if not self.workforce.due(address):
             return []
-        return self.workforce.tend(queue, await queue.asynchronous().workers())
+        return self.workforce.tend(address, await queue.workers())
 
     async def _where(self, job: CellJob[Any], worker: bytes) -> str:
         return await self._whereabouts.of(worker, self.queue(*job.line).asynchronous())

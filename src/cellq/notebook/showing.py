@@ -136,7 +136,7 @@ class _JobsFeed:
         """See to it that somebody serves the queues in which jobs wait, by store."""
         for connection, names in waiting.items():
             for name in names:
-                address = Address(connection.url, name)
+                address = Address.of(connection, name)
                 if self.trouble is None and self._workforce.due(address):
                     workers = (await (await connection.ready()).count()).workers
                     try:

@@ -65,20 +65,35 @@ def in_cell(error: SyntaxError, above: int, count: int) -> CellSyntaxError:
         indent = len(code) - len(code.lstrip())
         lines += [f"    {code.lstrip()}", " " * (4 + max(0, offset - 1 - indent)) + "^"]
     lines.append(f"{_RED}{type(error).__name__}{_PLAIN}: {error.msg}")
-    kind = {IndentationError: CellIndentationError, TabError: CellTabError}.get(type(error), CellSyntaxError)
+    kinds: dict[type, type[CellSyntaxError]] = {IndentationError: CellIndentationError, TabError: CellTabError}
+    kind = kinds.get(type(error), CellSyntaxError)
     return shown_as(kind(error.msg, (place, line, offset, error.text)), lines)
+
+
+class Told(BaseException):
+    """An error that the job has printed itself: IPython prints groups of exceptions as text, where the cell runs."""
+
+
+def _told(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The same group, not printed again."""
+    kind: Any = type(type(group).__name__, (Told, type(group)), {})
+    new = BaseExceptionGroup.__new__(kind, group.message, group.exceptions)
+    assert isinstance(new, BaseException)
+    return new
 
 
 def show_syntax_errors(shell: Any) -> None:
     """Have IPython print a `CellSyntaxError` in short, unless somebody else prints exceptions there already."""
 
     def show(shell: Any, etype: type, value: Any, tb: object, tb_offset: object = None) -> list[str]:
+        if isinstance(value, Told):
+            return []
         lines: list[str] = value._render_traceback_()
         shell._showtraceback(etype, value, lines)
         return lines
 
     if not shell.custom_exceptions:
-        shell.set_custom_exc((CellSyntaxError,), show)
+        shell.set_custom_exc((CellSyntaxError, Told), show)
 
 
 def raise_again(job: Job[Any], shown: Mapping[str, Any] | None) -> NoReturn:
@@ -92,6 +107,8 @@ def raise_again(job: Job[Any], shown: Mapping[str, Any] | None) -> NoReturn:
     """
     failure = job.exception()
     assert failure is not None
+    if shown is None and isinstance(failure.__cause__, BaseExceptionGroup):
+        raise _told(failure.__cause__)
     if shown is None:
         raise plainly(failure)  # lost, cancelled, refused: nothing in the cell's code is at fault
     if isinstance(failure, JobTimeout):

@@ -47,7 +47,7 @@ class WorkersFeed:
         self._connection = connection
         self._pump = pump
         self._workforce = workforce
-        self._address = Address(connection.url, name)
+        self._address = Address.of(connection, name)
         self._workers: list[WorkerInfo] = []
         self._gauges = Gauges()
         self._started: dict[int, tuple[launch.Launched, float]] = {}  # by process id, until they have shown up

@@ -14,8 +14,9 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from cellq.client.connection import Connection
 from cellq.errors import WorkerUnavailable
 from cellq.message import WorkerInfo
 from cellq.settings import RUNTIME
@@ -34,20 +35,17 @@ _LOOK = 3.0
 """Seconds between two looks at whether a waiting job has a worker."""
 
 
-class QueueLike(Protocol):
-    """A queue: which store it is in, and what it is called."""
-
-    @property
-    def url(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-
-
 class Address(NamedTuple):
-    """A queue of which no more is at hand than where it is."""
+    """Where a queue is: the full URL of its store, its name, and the URL as people may see it."""
 
     url: str
     name: str
+    shown: str
+
+    @classmethod
+    def of(cls, connection: Connection, name: str) -> Address:
+        """Where the queue of this name is."""
+        return cls(connection.full_url, name, connection.url)
 
 
 @dataclass
@@ -60,10 +58,10 @@ class Workforce:
     """The workers that this notebook has started, and those it finds."""
 
     def __init__(self) -> None:
-        self._starts: dict[tuple[str, str], _Start] = {}
-        self._looked: dict[tuple[str, str], float] = {}
+        self._starts: dict[Address, _Start] = {}
+        self._looked: dict[Address, float] = {}
 
-    def tend(self, queue: QueueLike, workers: Iterable[WorkerInfo]) -> list[str]:
+    def tend(self, queue: Address, workers: Iterable[WorkerInfo]) -> list[str]:
         """See to it that somebody serves this queue.
 
         Args:
@@ -76,18 +74,17 @@ class Workforce:
         Raises:
             WorkerUnavailable: the one that was started has died; with the tail of its log.
         """
-        key = (queue.url, queue.name)
-        self._looked[key] = time.monotonic()
+        self._looked[queue] = time.monotonic()
         here = queue.url.startswith("sqlite:")
         present = [worker for worker in workers if queue.name in worker.queues and worker.slots]
         if here:
             present = launch.local(present)  # one that was killed is known for a while, but it will not come
         if any(worker.runtime == RUNTIME for worker in present):
-            self._starts.pop(key, None)
+            self._starts.pop(queue, None)
             return []
-        start = self._starts.pop(key, None)
+        start = self._starts.pop(queue, None)
         if start is not None and time.monotonic() - start.at < _STARTING:
-            self._starts[key] = start
+            self._starts[queue] = start
             start.worker.check()
             return []
         if not here and not session_of(queue.name):
@@ -98,12 +95,11 @@ class Workforce:
             return [f"session {session!r} begins: a process of its own, which keeps what cells leave in it"]
         return [f"no worker was running: started one with {slots()} slots (%workers shows it)"]
 
-    def due(self, queue: QueueLike) -> bool:
+    def due(self, queue: Address) -> bool:
         """Whether it is time to look again."""
-        key = (queue.url, queue.name)
-        return key in self._starts or time.monotonic() - self._looked.get(key, 0.0) >= _LOOK
+        return queue in self._starts or time.monotonic() - self._looked.get(queue, 0.0) >= _LOOK
 
-    def start(self, queue: QueueLike, count: int | None = None) -> launch.Launched:
+    def start(self, queue: Address, count: int | None = None) -> launch.Launched:
         """Start a worker for this queue.
 
         Args:
@@ -124,7 +120,7 @@ class Workforce:
             preload=heavy(),
             keep=session,
         )
-        self._starts[queue.url, queue.name] = _Start(time.monotonic(), worker)
+        self._starts[queue] = _Start(time.monotonic(), worker)
         return worker
 
     def stop(self, workers: Iterable[WorkerInfo]) -> list[WorkerInfo]:
@@ -132,7 +128,7 @@ class Workforce:
         self._starts.clear()
         return launch.stop(workers)
 
-    def _advice(self, queue: QueueLike, present: Iterable[WorkerInfo]) -> str:
+    def _advice(self, queue: Address, present: Iterable[WorkerInfo]) -> str:
         others = sorted({worker.runtime for worker in present})
         if others:
             return f"this job needs a worker with Python {RUNTIME}; those that run have {', '.join(others)}"
@@ -140,7 +136,7 @@ class Workforce:
             start = f"cellq.Worker({queue.name!r}, url={queue.url!r}).start()"
             return f"no worker is running; jobs in memory need one in this program: {start}"
         name = "" if queue.name == "default" else f" -q {queue.name}"
-        return f"no worker is running; start one with: cellq worker --url {queue.url}{name}"
+        return f"no worker is running; start one with: cellq worker --url {queue.shown}{name}"
 
 
 def queue_of(session: str) -> str:

@@ -24,6 +24,7 @@ import linecache
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -31,7 +32,7 @@ import psutil
 
 try:
     import IPython
-    from IPython.core import async_helpers
+    from IPython.core import async_helpers, interactiveshell
     from IPython.core.compilerop import CachingCompiler
     from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher
@@ -40,7 +41,7 @@ try:
     from traitlets.config import Config
 except ImportError:  # a worker that only runs functions needs no IPython
     CachingCompiler = DisplayHook = DisplayPublisher = InteractiveShell = ExecutionResult = object  # type: ignore[assignment,misc]
-    Config = async_helpers = None  # type: ignore[assignment,misc]
+    Config = async_helpers = interactiveshell = None  # type: ignore[assignment,misc]
 
     def Type(kind: object) -> object:  # type: ignore[no-redef]
         """Stands for the trait of that name."""
@@ -279,6 +280,12 @@ class WorkerShell(InteractiveShell):
 WorkerShell.__name__ = WorkerShell.__qualname__ = "ZMQInteractiveShell"
 
 
+def _warn(message: Any, *args: Any, **kwargs: Any) -> None:
+    """IPython's warnings; not the one about leaving with `exit`, which is for those who sit before a shell."""
+    if not str(message).startswith("To exit:"):
+        warnings.warn(message, *args, **kwargs)  # says itself where
+
+
 def _no_input(*_: object, **__: object) -> NoReturn:
     raise EOFError("a job cannot ask for input: pass the answer in as a variable")
 
@@ -326,6 +333,7 @@ def prepare() -> bool:
         config.HistoryManager.hist_file = ":memory:"
         config.InteractiveShell.colors = "Neutral" if int(IPython.__version__.split(".")[0]) < 9 else "neutral"
         config.InteractiveShell.autoindent = False
+        interactiveshell.warn = _warn  # type: ignore[attr-defined]
         _shell = WorkerShell.instance(config=config)
         # pandas asks for it when it is imported, which may be before a cell runs, and thinks of a terminal without it.
         builtins.get_ipython = _shell.get_ipython  # type: ignore[attr-defined]

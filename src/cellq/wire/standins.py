@@ -12,6 +12,7 @@ open transaction.
 from __future__ import annotations
 
 import copyreg
+import gc
 import inspect
 import io
 import re
@@ -39,8 +40,12 @@ def reduce(thing: Any) -> Reduction:
         reducer = _BY_NAME.get(f"{kind.__module__}.{kind.__qualname__}")
     if reducer is None and kind.__module__ in ("asyncio.locks", "asyncio.queues"):
         reducer = _asyncio
-    if reducer is None and str(kind.__module__).startswith(("ipykernel.", "cellq.runner.")) and _is_shell(thing):
+    if reducer is None and str(kind.__module__).startswith(("ipykernel.", "cellq.runner.")):
         reducer = _shell
+    if reducer is None and str(kind.__module__).startswith("ipywidgets.") and hasattr(kind, "get_view_spec"):
+        reducer = _widget
+    if reducer is None and str(kind.__module__).startswith("asyncio.") and hasattr(kind, "run_until_complete"):
+        reducer = _loop
     return NotImplemented if reducer is None else reducer(thing)
 
 
@@ -125,6 +130,66 @@ def _asyncio(thing: Any) -> Reduction:
     return copyreg.__newobj__, (type(thing),), {**state, "_loop": None}  # type: ignore[attr-defined]
 
 
+def _task(task: Any) -> Reduction:
+    if not task.done() or task.cancelled():
+        _refuse("a task that has not ended" if not task.done() else "a task that was cancelled")
+    error = task.exception()
+    result = None if error is not None else task.result()
+    return ended_task, (result, error, task.get_name(), getattr(task.get_coro(), "__qualname__", ""))
+
+
+def ended_task(result: Any, error: BaseException | None, name: str, coroutine: str) -> Any:
+    """An asyncio task that has ended with a result or an error; whoever awaits it gets that at once."""
+    import asyncio
+
+    async def end() -> Any:
+        if error is not None:
+            raise error
+        return result
+
+    async def run() -> None:
+        task = asyncio.get_running_loop().create_task(end(), name=name)
+        await asyncio.wait([task])
+        task.exception()  # now nobody is told that it was never asked for
+        made.append(task)
+
+    end.__name__, end.__qualname__ = coroutine.rpartition(".")[2], coroutine
+    made: list[Any] = []
+    thread = threading.Thread(target=lambda: asyncio.run(run()))  # here a loop may be running
+    thread.start()
+    thread.join()
+    return made[0]
+
+
+def _loop(loop: Any) -> Reduction:
+    if loop.is_closed():
+        return closed_loop, ()
+    if loop is not this_loop():
+        _refuse("an event loop")
+    return this_loop, ()
+
+
+def this_loop() -> Any:
+    """The event loop in which the cells of this side run."""
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        from IPython.core.async_helpers import get_asyncio_loop
+
+        return get_asyncio_loop()  # type: ignore[no-untyped-call]
+
+
+def closed_loop() -> Any:
+    """An event loop that is closed."""
+    import asyncio
+
+    new = asyncio.new_event_loop()
+    new.close()
+    return new
+
+
 # ---------------------------------------------------------------------------------------------- generators
 
 
@@ -202,7 +267,56 @@ def closed_file(kind: Any, name: Any, mode: str) -> Any:
     return new
 
 
-# -------------------------------------------------------------------------------------- views of arrays
+_DIALECT = ("delimiter", "doublequote", "escapechar", "lineterminator", "quotechar", "quoting", "skipinitialspace")
+
+
+def _csv(thing: Any) -> Reduction:
+    """A csv reader or writer, which `with open(...)` often leaves: only its referents tell of its file."""
+    dialect = {part: getattr(thing.dialect, part) for part in _DIALECT}
+    owners = (getattr(part, "__self__", part) for part in gc.get_referents(thing))
+    file = next((owner for owner in owners if isinstance(owner, io.IOBase)), None)
+    what = type(thing).__name__.lower()
+    if file is None or not (file.closed or what == "writer"):
+        _refuse(f"a csv {what} that is in use")
+    return (csv_writer, (file, dialect)) if what == "writer" else (csv_reader, (dialect,))
+
+
+def csv_writer(file: Any, dialect: dict[str, Any]) -> Any:
+    """A csv writer on a file that is closed."""
+    import csv
+
+    return csv.writer(file, **dialect)
+
+
+def csv_reader(dialect: dict[str, Any]) -> Any:
+    """A csv reader that has nothing to read."""
+    import csv
+
+    return csv.reader((), **dialect)
+
+
+# ------------------------------------------------------------------------------------------------- views
+
+
+def _dict_view(view: Any) -> Reduction:
+    mapping = viewed(view)
+    if "__builtins__" in mapping:  # the namespace of a module
+        return NotImplemented
+    return view_of_dict, (mapping, type(view).__name__)
+
+
+def viewed(view: Any) -> dict[Any, Any]:
+    """The dict that a view shows: its `mapping` is only a proxy of it."""
+    found: dict[Any, Any] = gc.get_referents(view)[0]
+    return found
+
+
+def view_of_dict(mapping: Any, kind: str) -> Any:
+    """`mapping.keys()`, `.values()` or `.items()`, by the name of the type."""
+    return getattr(mapping, kind.removeprefix("dict_"))()
+
+
+DICT_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 def memory_of(array: Any) -> Any:
@@ -282,13 +396,14 @@ def cursor_of(connection: Any, size: int, rows: Any) -> Any:
 # ------------------------------------------------------------------------------------------ the shell
 
 
-def _is_shell(thing: Any) -> bool:
+def _shell(thing: Any) -> Reduction:
     module = sys.modules.get("IPython.core.getipython")
-    return module is not None and module.get_ipython() is thing
-
-
-def _shell(_: Any) -> Reduction:
-    return this_shell, ()
+    shell = None if module is None else module.get_ipython()
+    if shell is None:
+        return NotImplemented
+    if thing is shell:
+        return this_shell, ()
+    return (getattr, (shell, "displayhook")) if thing is shell.displayhook else NotImplemented
 
 
 def this_shell() -> Any:
@@ -296,6 +411,55 @@ def this_shell() -> Any:
     from IPython.core.getipython import get_ipython
 
     return get_ipython()
+
+
+# ----------------------------------------------------------- what the pickle of a library's own would change
+
+
+def _bunch(bunch: Any) -> Reduction:
+    return copyreg.__newobj__, (type(bunch),), vars(bunch), None, iter(bunch.items()), set_attributes  # type: ignore[attr-defined]
+
+
+def set_attributes(thing: Any, attributes: dict[str, Any]) -> None:
+    """Give a thing its attributes past its own `__setstate__`: scikit-learn's Bunch has one that drops them."""
+    vars(thing).update(attributes)
+
+
+def _widget(widget: Any) -> Reduction:
+    make, args, state = widget.__reduce_ex__(5)[:3]
+    values = {name: value for name, value in state["_trait_values"].items() if name != "comm"}
+    return make, args, {**state, "_trait_values": values}, None, None, set_widget
+
+
+def set_widget(widget: Any, state: Any) -> None:
+    """Fill a widget and connect it with the front end of this side: a connection belongs to one process."""
+    widget.__setstate__(state)
+    widget._model_id = None  # the front end may know that model already, as another widget's
+    widget.open()
+
+
+def _nditer(walk: Any) -> Reduction:
+    if not walk.finished:
+        _refuse("an nditer that has not ended")
+    return ended_nditer, (walk.operands, ["multi_index"] if walk.has_multi_index else [])
+
+
+def ended_nditer(operands: Any, flags: list[str]) -> Any:
+    """An iteration over arrays that has come to its end."""
+    new = sys.modules["numpy"].nditer(operands, flags)
+    while new.iternext():
+        pass
+    return new
+
+
+def _masked(array: Any) -> Reduction:
+    return NotImplemented if array._fill_value is not None else (*array.__reduce__(), None, None, set_masked)
+
+
+def set_masked(array: Any, state: Any) -> None:
+    """Fill a masked array that has no fill value of its own; NumPy would give it one."""
+    array.__setstate__(state)
+    array._fill_value = None
 
 
 _BY_TYPE: dict[type, Callable[[Any], Reduction]] = {
@@ -309,6 +473,7 @@ _BY_TYPE: dict[type, Callable[[Any], Reduction]] = {
     io.TextIOWrapper: _file,
     io.BufferedReader: _file,
     io.BufferedWriter: _file,
+    **dict.fromkeys(DICT_VIEWS, _dict_view),
 }
 _BY_NAME: dict[str, Callable[[Any], Reduction]] = {
     "concurrent.futures._base.Future": _done,
@@ -317,4 +482,13 @@ _BY_NAME: dict[str, Callable[[Any], Reduction]] = {
     "concurrent.futures.process.ProcessPoolExecutor": _executor,
     "sqlite3.Connection": _connection,
     "sqlite3.Cursor": _cursor,
+    "_asyncio.Task": _task,
+    "_csv.reader": _csv,
+    "_csv.writer": _csv,
+    "_csv.Reader": _csv,
+    "_csv.Writer": _csv,
+    "numpy.nditer": _nditer,
+    "numpy.ma.MaskedArray": _masked,
+    "numpy.ma.core.MaskedArray": _masked,
+    "sklearn.utils._bunch.Bunch": _bunch,
 }

@@ -31,6 +31,8 @@ log = logging.getLogger("cellq.worker")
 _LOOK_AGAIN = 1.0
 """Seconds after which an idle worker looks for jobs of workers that died: nobody rings for those."""
 
+_jitter = random.Random()  # a worker may run in a notebook's process (`testing`, `with Worker`)
+
 _MOST_PER_CLAIM = 512
 
 
@@ -123,7 +125,7 @@ class Claimer:
             except StoreUnavailable as error:
                 log.error("%s; trying again", error)
                 self._more.update(self._backlog.lanes)
-                await asyncio.sleep(_LOOK_AGAIN * random.uniform(0.5, 1.0))
+                await asyncio.sleep(_LOOK_AGAIN * _jitter.uniform(0.5, 1.0))
                 continue
             if not claims:
                 return

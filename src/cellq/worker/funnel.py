@@ -26,6 +26,7 @@ STREAM_PACE = 0.005
 
 _RETRY_FIRST = 0.05
 _RETRY_MOST = 5.0
+_jitter = random.Random()  # a worker may run in a notebook's process (`testing`, `with Worker`)
 
 
 class Funnel:
@@ -93,5 +94,5 @@ class Funnel:
                 return
             except StoreUnavailable as error:
                 log.error("%s; %d outcomes are kept and tried again", error, len(outcomes))
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                await asyncio.sleep(pause * _jitter.uniform(0.5, 1.0))
                 pause = min(pause * 2, _RETRY_MOST)

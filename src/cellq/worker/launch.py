@@ -7,6 +7,7 @@ here: what starts one need not carry it.
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import socket
@@ -22,6 +23,7 @@ import psutil
 from cellq import settings
 from cellq.errors import WorkerUnavailable
 from cellq.message import WorkerInfo
+from cellq.store import shown_url
 
 IDLE_EXIT = 600.0
 """Seconds without a job after which a launched worker ends."""
@@ -84,7 +86,12 @@ def launch(
         if time.time() - old.stat().st_mtime > _OLD_LOG:
             old.unlink(missing_ok=True)
     log = logs / f"worker-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}.log"
-    command = [sys.executable, "-P", "-m", "cellq", "worker", "--url", url]
+    command = [sys.executable, "-P", "-m", "cellq", "worker"]
+    environment = dict(os.environ)
+    if shown_url(url) == url:
+        command += ["--url", url]
+    else:
+        environment["CELLQ_URL"] = url  # everybody on this machine can read the command
     for queue in queues:
         command += ["-q", queue]
     for module in preload:
@@ -94,6 +101,7 @@ def launch(
         try:
             process = subprocess.Popen(
                 command,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -2,8 +2,7 @@
 --
 -- ARGV[5]  topic
 --
--- Gives how often it was rung so far: who knows of fewer rings need not sleep.
+-- Gives how often it was rung so far.
 -- include: call.lua
 
-call('HSET', NS .. 'armed', ARGV[5], '1')
-return tonumber(call('HGET', NS .. 'rings', ARGV[5])) or 0
+return arm(ARGV[5])

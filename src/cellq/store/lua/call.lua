@@ -49,6 +49,13 @@ local function ring(one, other)
   end
 end
 
+-- Somebody is about to sleep: the next ring of this topic is published. Gives how often it was rung so far: who knows
+-- of fewer rings need not sleep.
+local function arm(topic)
+  call('HSET', NS .. 'armed', topic, '1')
+  return tonumber(call('HGET', NS .. 'rings', topic)) or 0
+end
+
 -- What was answered when this was asked before; nil when it was not, or nothing was done.
 local function again(verb)
   if string.sub(ARGV[4], 1, 1) ~= '-' then

@@ -2,7 +2,8 @@
 --
 -- ARGV[5]  worker, ARGV[6] its runtime, ARGV[7], ARGV[8] room in the lanes 0 and 1, from ARGV[9] on the queues
 --
--- Gives, packed, when the next delayed job is due (-1: none), and the jobs by priority, then place.
+-- Gives, packed, when the next delayed job is due (-1: none), how often WORK was rung so far, if the next ring is
+-- published (else -1), and the jobs by priority, then place. Who gets less than there is room for is about to sleep.
 -- include: call.lua
 -- include: record.lua
 -- include: values.lua
@@ -129,6 +130,10 @@ local function handed(id, job, asked, payload, ctx)
   return pack('<I4I4I4I4I4', job.starts, job.refunds, #asked, #payload, #ctx) .. id .. asked .. payload .. ctx
 end
 
+local function head(next_due, count, rings)
+  return pack('<ddI4', next_due, rings or -1, count)
+end
+
 -- What was handed out by a call whose answer was lost, as far as it is still so.
 local function hand_out_again(receipt)
   local claims = {''}
@@ -139,7 +144,7 @@ local function hand_out_again(receipt)
       claims[#claims + 1] = handed(id, job, values[2], values[3], values[4])
     end
   end
-  claims[1] = pack('<dI4', tonumber(string.sub(receipt, 1, 24)), #claims - 1)
+  claims[1] = head(tonumber(string.sub(receipt, 1, 24)), #claims - 1)
   return table.concat(claims)
 end
 
@@ -149,14 +154,15 @@ if said then
 end
 local me = find_worker(worker)
 if not me or me.lease <= 0 then
-  return answer(pack('<dI4', -1, 0))
+  return answer(head(-1, 0))
 end
 take_back(me)
 local chosen, next_due = choose()
 if #chosen == 0 then
-  return answer(pack('<dI4', next_due, 0))
+  return answer(head(next_due, 0, arm(WORK)))
 end
-local claims, started = {pack('<dI4', next_due, #chosen)}, {}
+local rings = #chosen < room[0] + room[1] and arm(WORK) or nil
+local claims, started = {head(next_due, #chosen, rings)}, {}
 for _, one in ipairs(chosen) do
   local id = string.sub(one.member, 15)
   local values = call('HMGET', JOB .. id, 'v', 'm', 'p', 'x')

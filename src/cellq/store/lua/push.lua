@@ -1,17 +1,18 @@
 -- push: add jobs, all or none. Idempotent by id; one live job per key.
 --
--- ARGV[5]  number of codes, then for each: digest, value
+-- ARGV[5]  topic whose next ring the caller wants to hear (see `arm`); "" for none
+-- ARGV[6]  number of codes, then for each: digest, value
 -- then     number of shapes, then for each what messages share: lane, priority, retries, delay, queue, runtime, key,
 --          code, what was asked for, ctx (packed)
 -- then     for each message: id and number of its shape, payload
 --
--- Gives a digit per message (0 was there, 1 created, 2 its key is held), then the ids of those who hold the keys.
+-- Gives a digit per message (0 was there, 1 created, 2 its key is held), then the ids of those who hold the keys, then what `arm` gives.
 -- include: call.lua
 -- include: record.lua
 -- include: values.lua
 -- include: places.lua
 
-local at = 5
+local at = 6
 
 local function argument()
   at = at + 1
@@ -90,4 +91,5 @@ end
 flush()
 settle_code()
 ring(WORK)
-return answer(table.concat(flags) .. table.concat(holders))
+local rings = ARGV[5] ~= '' and arm(ARGV[5]) or ''
+return answer(table.concat(flags) .. table.concat(holders) .. rings)

@@ -12,7 +12,8 @@ elseif not values[2] then
   return {0, 0}
 end
 local _, base, _, dropped = parse('<I8I8I8I8', values[2])
-local start = math.max(tonumber(ARGV[6]) - base, 0)
+-- Redis 7 writes larger numbers with an exponent, and then refuses to read them.
+local start = math.min(math.max(tonumber(ARGV[6]) - base, 0), 2 ^ 52)
 local events = call('LRANGE', LOG .. ARGV[5], start, start + tonumber(ARGV[7]) - 1)
 table.insert(events, 1, base + start + 1)
 table.insert(events, 2, dropped)

@@ -81,7 +81,10 @@ class Bell:
         Raises:
             StoreUnavailable: the server does not tell.
         """
-        rings = await self._arm(topic)
+        return self.armed(topic, await self._arm(topic))
+
+    def armed(self, topic: Topic, rings: int) -> bool:
+        """The next ring of this topic is sent to us, and it was rung so often before; whether that is news."""
         known = self._rings[topic]
         if rings >= known:  # else a ring that came in between has been heard already, and was the one we armed for
             self._armed.add(topic)

@@ -27,6 +27,7 @@ from cellq.message import (
     Pushed,
     Row,
     State,
+    Topic,
     WorkerInfo,
     lane_of,
 )
@@ -47,7 +48,7 @@ _NUMBER = struct.Struct("<I")
 _SHAPE = struct.Struct("<BiId")
 _RECORD = struct.Struct("<BBBIIiIddddQQ")
 _CLAIM = struct.Struct("<IIIII")
-_CLAIMS = struct.Struct("<dI")
+_CLAIMS = struct.Struct("<ddI")
 _OUTCOME = struct.Struct("<BBId")
 _EVENT = struct.Struct("<IdI")
 _WORKER = struct.Struct("<dddQ")
@@ -106,7 +107,9 @@ def _sized(value: bytes) -> bytes:
     return _NUMBER.pack(len(value)) + value
 
 
-def push(messages: Sequence[Message], payloads: Sequence[bytes], code: Mapping[bytes, bytes]) -> list[bytes]:
+def push(
+    messages: Sequence[Message], payloads: Sequence[bytes], code: Mapping[bytes, bytes], arm: Topic | None = None
+) -> list[bytes]:
     """The arguments of `push`; values as hashes are to hold them."""
     shapes: dict[bytes, bytes] = {}
     words: list[bytes] = []
@@ -116,14 +119,14 @@ def push(messages: Sequence[Message], payloads: Sequence[bytes], code: Mapping[b
             last = message
             number = shapes.setdefault(shape(message), b"%d" % (len(shapes) + 1))
         words += (message.id.hex().encode() + number, payload)
-    head = [b"%d" % len(code)]
+    head = [b"" if arm is None else b"%d" % arm, b"%d" % len(code)]
     for digest, body in code.items():
         head += (digest.hex().encode(), body)
     return [*head, b"%d" % len(shapes), *shapes, *words]
 
 
-def pushed(answer: bytes, messages: Sequence[Message]) -> list[Pushed]:
-    """The answer to `push`."""
+def pushed(answer: bytes, messages: Sequence[Message]) -> tuple[list[Pushed], int | None]:
+    """The answer to `push`: what became of each, and how often the topic to arm was rung so far."""
     holders = len(messages)
     told = []
     for message, flag in zip(messages, answer[:holders].decode(), strict=True):
@@ -132,7 +135,8 @@ def pushed(answer: bytes, messages: Sequence[Message]) -> list[Pushed]:
             holders += _ID
         else:
             told.append(Pushed(message.id, flag == "1"))
-    return told
+    rings = answer[holders:]
+    return told, int(rings) if rings else None
 
 
 def _alike(one: Message, other: Message) -> bool:
@@ -177,9 +181,9 @@ class Handed(NamedTuple):
         )
 
 
-def handed(packed: bytes) -> tuple[list[Handed], float | None]:
-    """The answer to `claim`: jobs, and when the next delayed one is due."""
-    next_due, count = _CLAIMS.unpack_from(packed)
+def handed(packed: bytes) -> tuple[list[Handed], float | None, int | None]:
+    """The answer to `claim`: jobs, when the next delayed one is due, and the rings so far if the next is published."""
+    next_due, rings, count = _CLAIMS.unpack_from(packed)
     found, at = [], _CLAIMS.size
     for _ in range(count):
         starts, refunds, *sizes = _CLAIM.unpack_from(packed, at)
@@ -193,7 +197,7 @@ def handed(packed: bytes) -> tuple[list[Handed], float | None]:
         found.append(
             Handed(Lease(job_id, starts), what, packed[payload_at:ctx_at], packed[ctx_at:at].decode(), refunds)
         )
-    return found, next_due if next_due >= 0 else None
+    return found, next_due if next_due >= 0 else None, int(rings) if rings >= 0 else None
 
 
 class Found(NamedTuple):

@@ -24,6 +24,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -47,6 +48,7 @@ _MOST_CONNECTIONS = 16
 _OLDEST = (6, 2)
 
 
+@cache
 def library() -> ModuleType:
     """redis-py, loaded when somebody needs it: `import cellq` is to be quick."""
     import redis.asyncio

@@ -162,7 +162,7 @@ class RedisStore:
         payloads = [payload for push in pushes for payload in push.payloads]
         code = {digest: body for push in pushes for digest, body in push.code}
         answer = await self._server.run(script("push"), *records.push(messages, payloads, code))
-        told = iter(records.pushed(answer, messages))
+        told = iter(records.pushed(answer, messages)[0])
         for push in pushes:
             pushed = [next(told) for _ in push.messages]
             if not push.future.done():
@@ -201,7 +201,9 @@ class RedisStore:
         await self._settle_debts()
         places = [str(max(room.get(lane, 0), 0)) for lane in (Lane.SYNC, Lane.COROUTINES)]
         packed = await self._server.resume(script("claim"), worker.hex(), runtime, *places, *queues)
-        jobs, next_due = records.handed(packed)
+        jobs, next_due, rings = records.handed(packed)
+        if rings is not None:
+            self._bell.armed(Topic.WORK, rings)
         try:
             return Claims([job.claim(await self._lend(job)) for job in jobs], next_due)
         except BaseException:

@@ -39,6 +39,7 @@ class _Thread:
         self.lorry: Any = None  # the same as `line` for large values: it reads by the megabyte
         self.topics: set[Topic] = set()
         self.armed: set[Topic] = set()  # the next ring of these is sent to us
+        self.waited = False  # since its last push
         self.heard = 1
         self.rings: dict[Topic, int] = {}  # how often each was rung, as far as we know
 
@@ -73,8 +74,17 @@ class Threads:
         bodies = {digest: b"=" + blob for digest, blob in code.items() if _small(blob)}
         if len(payloads) < len(messages) or len(bodies) < len(code):
             return None
-        answer = self._run(script("push"), records.push(messages, payloads, bodies))
-        return None if answer is None else records.pushed(answer, messages)
+        mine = self._mine()
+        # Who waited after the last push will wait after this one: to say so now saves a call then.
+        arm = Topic.ENDED if mine.waited and Topic.ENDED in mine.topics - mine.armed else None
+        mine.waited = False
+        answer = self._run(script("push"), records.push(messages, payloads, bodies, arm))
+        if answer is None:
+            return None
+        pushed, rings = records.pushed(answer, messages)
+        if arm is not None:
+            self._armed(mine, arm, rings)
+        return pushed
 
     def get(self, ids: Sequence[JobId], parts: Sequence[Part]) -> list[Row | None] | None:
         """As `Here.get_here`."""
@@ -116,18 +126,22 @@ class Threads:
         """As `Here.wait_here`. A connection that was lost counts as a ring."""
         self._check()
         mine = self._mine()
+        mine.waited = True
         if topic not in mine.topics:
             self._listening(mine, lambda: self._subscribe(mine, topic))
         if topic not in mine.armed:
-            rings = self._run(script("arm"), [str(int(topic))]) if topic in mine.topics else None
-            if rings is None or rings != mine.rings.get(topic):
-                mine.heard += 1
-            if rings is not None:
-                mine.rings[topic] = rings
-                mine.armed.add(topic)
+            self._armed(mine, topic, self._run(script("arm"), [str(int(topic))]) if topic in mine.topics else None)
         if mine.heard == cursor:
             self._listening(mine, lambda: self._hear(mine, min(timeout, _NAP)))
         return mine.heard
+
+    def _armed(self, mine: _Thread, topic: Topic, rings: int | None) -> None:
+        """Its next ring is sent to us, and it was rung so often before; nobody knows: as good as a ring."""
+        if rings is None or rings != mine.rings.get(topic):
+            mine.heard += 1
+        if rings is not None:
+            mine.rings[topic] = rings
+            mine.armed.add(topic)
 
     def _listening(self, mine: _Thread, what: Callable[[], None]) -> None:
         """Do this with the connection that listens; a lost one counts as a ring."""

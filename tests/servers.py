@@ -97,6 +97,11 @@ class Server:
             self._process.kill()
             self._process.wait()
 
+    def kill(self) -> None:
+        """End it without a word."""
+        self._process.kill()
+        self._process.wait()
+
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from typing import Any
 
 import redis
 
@@ -19,6 +20,7 @@ def leaks(client: redis.Redis, namespace: str) -> list[str]:
     names = [key.decode() for key in client.scan_iter(match=f"{{{namespace}}}:*", count=10_000)]
     keys = {name.removeprefix(f"{{{namespace}}}:"): name for name in names}
     queues = {name.decode() for name in client.hkeys(f"{{{namespace}}}:queues")}
+    ttls = dict(zip(keys, _all(client, [("TTL", name) for name in names]), strict=True))
     live: set[str] = set()
     listed: set[str] = set()
     for key, name in keys.items():
@@ -28,9 +30,8 @@ def leaks(client: redis.Redis, namespace: str) -> list[str]:
             if key.split(":")[1] in ("pending", "running"):
                 live |= ids
     blobs = set()
-    for job_id in live:
-        found = client.hget(f"{{{namespace}}}:job:{job_id}", "b") or b""
-        blobs |= set(re.findall(r":(\S+) ", found.decode()))
+    for found in _all(client, [("HGET", f"{{{namespace}}}:job:{job_id}", "b") for job_id in live]):
+        blobs |= set(re.findall(r":(\S+) ", (found or b"").decode()))
     for key, name in keys.items():
         if key.startswith("code:") and int(client.hget(name, "live") or 0) > 0:
             body = client.hget(name, "b") or b""
@@ -54,13 +55,21 @@ def leaks(client: redis.Redis, namespace: str) -> list[str]:
             return int(client.hget(name, "live") or 0) > 0
         return False
 
-    left = [key for key, name in keys.items() if client.ttl(name) == -1 and not owned(key, name)]
+    left = [key for key, name in keys.items() if ttls[key] == -1 and not owned(key, name)]
     for key, name in keys.items():
         if key.startswith("job:") and key[4:] not in listed:
             left.append(f"{key} is on no list")
-        if key.startswith("job:") and key[4:] in live and client.ttl(name) != -1:
+        if key.startswith("job:") and key[4:] in live and ttls[key] != -1:
             left.append(f"{key} is live and would go")
         if key.startswith("workers"):
             for record in client.hvals(name):
                 struct.unpack_from("<dddQ", record)
     return left
+
+
+def _all(client: redis.Redis, commands: list[tuple[str, ...]]) -> list[Any]:
+    """The answers to many commands."""
+    with client.pipeline(transaction=False) as pipeline:
+        for command in commands:
+            pipeline.execute_command(*command)
+        return list(pipeline.execute())
