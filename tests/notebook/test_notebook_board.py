@@ -14,13 +14,13 @@ from cellq.client.portal import portal
 from cellq.client.sync import JobGroup, Queue
 from cellq.ids import parse_id
 from cellq.message import Claim, Ending, Event, Failure, Lane, Outcome, State, WorkerInfo
-from cellq.notebook.board import Board, Line
-from cellq.notebook.card import Clock
-from cellq.notebook.census import Census
-from cellq.notebook.group_board import group_board
-from cellq.notebook.jobs_board import JobsFeed
-from cellq.notebook.pump import Pump
-from cellq.notebook.tail import Tail
+from cellq.notebook.boards.board import Board, Line
+from cellq.notebook.boards.census import Census
+from cellq.notebook.boards.group import group_board
+from cellq.notebook.boards.jobs import JobsFeed
+from cellq.notebook.boards.pump import Pump
+from cellq.notebook.boards.tail import Tail
+from cellq.notebook.cards.card import Clock
 from cellq.settings import RUNTIME
 
 pytestmark = pytest.mark.timeout(120)

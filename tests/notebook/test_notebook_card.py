@@ -8,7 +8,7 @@ import pytest
 
 from cellq.ids import new_id
 from cellq.message import Failure, Kind, Row, State
-from cellq.notebook.card import duration, face_of, page, style, text
+from cellq.notebook.cards.card import duration, face_of, page, style, text
 
 ROW = Row(
     id=new_id(),

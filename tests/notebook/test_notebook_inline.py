@@ -10,9 +10,9 @@ from test_notebook_card import ROW
 
 from cellq.errors import Expired, StoreUnavailable
 from cellq.message import Failure, Heard, Row, State
-from cellq.notebook import inline
-from cellq.notebook.inline import Inline
-from cellq.notebook.views import StaticView
+from cellq.notebook.cards.views import StaticView
+from cellq.notebook.output import inline
+from cellq.notebook.output.inline import Inline
 
 DONE = dataclasses.replace(ROW, state=State.COMPLETED, finished=1003.0)
 CANCELLED = dataclasses.replace(ROW, state=State.CANCELLED, finished=1003.0)

@@ -8,7 +8,7 @@ from lab import Notebook
 from playwright.sync_api import Browser, Locator
 
 from cellq.message import State
-from cellq.notebook.card import Bar, Clock, Face, page
+from cellq.notebook.cards.card import Bar, Clock, Face, page
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from cellq.message import Heard
-from cellq.notebook.inline import Pace
-from cellq.notebook.transcript import TEXT_CAP, Transcript, overwritten
+from cellq.notebook.output.inline import Pace
+from cellq.notebook.output.transcript import TEXT_CAP, Transcript, overwritten
 
 
 def said(*events: tuple[str, object], attempt: int = 1) -> list[Heard]:

@@ -18,7 +18,6 @@ from making import Clock, check_counts, message, worker
 
 from cellq.errors import StoreUnavailable
 from cellq.message import Filter, QueueSettings
-from cellq.store import open_store
 from cellq.store.sqlite import SQLiteStore, schema
 from cellq.store.sqlite.gate import Gate
 from cellq.store.sqlite.schema import prepare
@@ -182,11 +181,6 @@ def test_a_folder_without_shared_locks_is_refused(path: Path) -> None:
         prepare(sql, gate, path, "normal")
     gate.close()
     sql.close()
-
-
-def test_redis_is_refused_for_now() -> None:
-    with pytest.raises(StoreUnavailable, match="not implemented yet"):
-        open_store("redis://localhost/0")
 
 
 def test_an_unknown_durability_is_refused(path: Path) -> None:

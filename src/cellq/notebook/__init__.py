@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cellq.notebook.magic import CellqMagics
+from cellq.notebook.output.trouble import show_syntax_errors
 from cellq.notebook.overview import OverviewMagics
 from cellq.notebook.session import Session
-from cellq.notebook.trouble import show_syntax_errors
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -8,8 +8,8 @@ from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from cellq.errors import CellqError
+from cellq.notebook.output.trouble import plainly
 from cellq.notebook.session import Session
-from cellq.notebook.trouble import plainly
 from cellq.notebook.usage import parsed, wrong_usage
 from cellq.notebook.workforce import queue_of
 from cellq.options import Options

@@ -20,7 +20,7 @@ from cellq.cell.digest import Undigestible, digest
 from cellq.cell.names import analyse
 from cellq.client.sync import Job, Queue
 from cellq.message import Row, State
-from cellq.notebook.card import duration
+from cellq.notebook.cards.card import duration
 from cellq.settings import RUNTIME
 
 

@@ -15,17 +15,17 @@ from cellq.client.portal import portal
 from cellq.client.sync import Job, Queue
 from cellq.errors import CellqError, WorkerUnavailable
 from cellq.message import Changed
-from cellq.notebook import tables
-from cellq.notebook.jobs_board import JobsFeed
-from cellq.notebook.pump import Pumps
+from cellq.notebook.boards import tables
+from cellq.notebook.boards.jobs import JobsFeed
+from cellq.notebook.boards.pump import Pumps
+from cellq.notebook.boards.screens import LiveScreen, live_boards
+from cellq.notebook.boards.showing import Showing
+from cellq.notebook.boards.workers import WorkersFeed
+from cellq.notebook.output.transcript import TEXT_CAP
+from cellq.notebook.output.trouble import plainly
 from cellq.notebook.route import Route, route_of
-from cellq.notebook.screens import LiveScreen, live_boards
 from cellq.notebook.session import Session
-from cellq.notebook.showing import Showing
-from cellq.notebook.transcript import TEXT_CAP
-from cellq.notebook.trouble import plainly
 from cellq.notebook.usage import parsed, wrong_usage
-from cellq.notebook.workers_board import WorkersFeed
 from cellq.notebook.workforce import Address
 from cellq.worker import launch
 

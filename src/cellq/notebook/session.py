@@ -3,7 +3,7 @@
 %%enqueue ─▶ pack ─▶ push ─┬─▶ Inline (portal's thread) ─▶ the cell
 cellq.attach(job) ─────────┘      └ ended ─▶ Doorstep ─▶ merge into the namespace (main thread, between cells)
 
-Which job is shown where, also after a reload of the page, is known by `cellq.notebook.mirrors`.
+Which job is shown where, also after a reload of the page, is known by `cellq.notebook.output.mirrors`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from cellq.client.sync import Job, Queue
 from cellq.errors import CellqError
 from cellq.message import Kind, State
 from cellq.notebook import comeback
-from cellq.notebook.inline import Inline
-from cellq.notebook.mirrors import Mirrors, Place, Shown
+from cellq.notebook.cards.whereabouts import Whereabouts
 from cellq.notebook.once import because, key_of, ran_before
 from cellq.notebook.origin import Origin
+from cellq.notebook.output.inline import Inline
+from cellq.notebook.output.mirrors import Mirrors, Place, Shown
+from cellq.notebook.output.trouble import in_cell, raise_again, shown_as
 from cellq.notebook.returning import CellJob, Doorstep, Homecoming
 from cellq.notebook.route import Route, route_of
-from cellq.notebook.trouble import in_cell, raise_again, shown_as
-from cellq.notebook.whereabouts import Whereabouts
 from cellq.notebook.workforce import Address, Workforce, session_of
 from cellq.options import Options
 

@@ -30,4 +30,4 @@ def script(verb: str) -> Script:
 
 
 def _text(name: str) -> str:
-    return (files("cellq.store") / "lua" / name).read_text(encoding="utf-8")
+    return (files("cellq.store.redis") / "lua" / name).read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
      job ─▶ Shown ─┬─ inline ─────▶ the cell that enqueued it (or nowhere: that was another kernel)
                    └─ its twins ─┬▶ a cell that attached to it
-                                 └▶ a page that was loaded anew, in place (`cellq.notebook.pages`)
+                                 └▶ a page that was loaded anew, in place (`cellq.notebook.output.pages`)
 
 A job is followed once for what it gives, and mirrored once for each place. A cell that is run again belongs to its new
 run: what its earlier run started goes on, but shows nothing there any more; the new card says so, and offers to stop
@@ -22,14 +22,14 @@ from typing import Any
 
 from cellq.client.portal import portal
 from cellq.errors import CellqError
-from cellq.notebook.card import Action
-from cellq.notebook.inline import Inline
+from cellq.notebook.cards.card import Action
+from cellq.notebook.cards.views import StaticView, View
+from cellq.notebook.cards.widgets import LiveView, view_of
 from cellq.notebook.origin import Origin
-from cellq.notebook.pages import Nowhere, PageRoute, Pages, StandingView
+from cellq.notebook.output.inline import Inline
+from cellq.notebook.output.pages import Nowhere, PageRoute, Pages, StandingView
 from cellq.notebook.returning import CellJob, Homecoming
 from cellq.notebook.route import KernelRoute, Route
-from cellq.notebook.views import StaticView, View
-from cellq.notebook.widgets import LiveView, view_of
 
 log = logging.getLogger("cellq.notebook")
 

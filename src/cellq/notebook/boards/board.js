@@ -1,5 +1,5 @@
 // Boards: the card of a group, and the live tables of jobs and workers. The kernel sends a whole board once
-// (cellq.notebook.board.Board) and from then on only what has changed. Clocks tick here by themselves. Whatever comes
+// (cellq.notebook.boards.board.Board) and from then on only what has changed. Clocks tick here by themselves. Whatever comes
 // from a job is set as text, never read as markup.
 //
 //   model "board" ── whole ──▶ held ◀── changes ── messages of the kernel

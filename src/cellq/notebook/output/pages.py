@@ -21,9 +21,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cellq.notebook.card import Face, bundle
+from cellq.notebook.cards.card import Face, bundle
+from cellq.notebook.cards.views import StaticView
 from cellq.notebook.route import Route
-from cellq.notebook.views import StaticView
 
 log = logging.getLogger("cellq.notebook")
 
@@ -72,7 +72,7 @@ class Pages:
             log.info("cannot reach the pages of this notebook", exc_info=True)
             return
         self._widget.on_msg(self._heard)
-        if hasattr(self._widget.comm, "_reply_subshell_for"):  # as in cellq.notebook.widgets
+        if hasattr(self._widget.comm, "_reply_subshell_for"):  # as in cellq.notebook.cards.widgets
             self._widget.comm._reply_subshell_for = lambda data, default: default
 
     def send(self, session: str, job: str, cell: str, kind: str, content: Mapping[str, Any]) -> None:

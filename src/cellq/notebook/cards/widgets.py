@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cellq.client.portal import portal
-from cellq.notebook.card import CSS, Face, bundle
+from cellq.notebook.cards.card import CSS, Face, bundle
+from cellq.notebook.cards.views import LineView, RecordedView, StaticView, View
 from cellq.notebook.route import Route, TerminalRoute
-from cellq.notebook.views import LineView, RecordedView, StaticView, View
 
 log = logging.getLogger("cellq.notebook")
 

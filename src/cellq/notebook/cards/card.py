@@ -2,7 +2,7 @@
 
     Row ──▶ Face ──┬─▶ page(face)   HTML that needs no script: saved notebooks, nbconvert, front ends without widgets
      (store)       ├─▶ text(face)   plain text: terminals, diffs
-                   └─▶ card.js      the live card (cellq.notebook.widgets); the same look, from the same card.css
+                   └─▶ card.js      the live card (cellq.notebook.cards.widgets); the same look, from the same card.css
 
 Everything that comes from a job is text and stays text: what a job is called or says must not become markup.
 """

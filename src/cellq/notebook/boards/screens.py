@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cellq.client.portal import portal
-from cellq.notebook.board import CSS, Board
+from cellq.notebook.boards.board import CSS, Board
+from cellq.notebook.cards.widgets import LiveView
 from cellq.notebook.route import Route
-from cellq.notebook.widgets import LiveView
 
 log = logging.getLogger("cellq.notebook")
 

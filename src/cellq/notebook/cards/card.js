@@ -1,4 +1,4 @@
-// The live card of one job. The kernel sends its face (cellq.notebook.card.Face) whenever that changes; clocks tick here
+// The live card of one job. The kernel sends its face (cellq.notebook.cards.card.Face) whenever that changes; clocks tick here
 // by themselves. What a job is called or says is set as text, never read as markup.
 //
 //     the job runs        the widget's view, made by `render`

@@ -26,16 +26,16 @@ from cellq.client.sync import Job, JobGroup
 from cellq.errors import CellqError, Expired
 from cellq.ids import id_text, parse_id
 from cellq.message import Action, Row, State
-from cellq.notebook.board import Board
-from cellq.notebook.card import bundle, face_of
-from cellq.notebook.census import Census
-from cellq.notebook.group_board import group_board
-from cellq.notebook.pump import Pump, Pumps
+from cellq.notebook.boards.board import Board
+from cellq.notebook.boards.census import Census
+from cellq.notebook.boards.group import group_board
+from cellq.notebook.boards.pump import Pump, Pumps
+from cellq.notebook.boards.screens import Screen, screen_of
+from cellq.notebook.cards.card import bundle, face_of
+from cellq.notebook.cards.views import View
+from cellq.notebook.cards.widgets import view_of
+from cellq.notebook.output.trouble import shown_as
 from cellq.notebook.route import Route, route_of
-from cellq.notebook.screens import Screen, screen_of
-from cellq.notebook.trouble import shown_as
-from cellq.notebook.views import View
-from cellq.notebook.widgets import view_of
 from cellq.notebook.workforce import Address, Workforce
 
 log = logging.getLogger("cellq.notebook")

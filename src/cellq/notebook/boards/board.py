@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cellq.notebook.card import Clock
+from cellq.notebook.cards.card import Clock
 
 CSS = Path(__file__).with_name("board.css")
 

@@ -2,7 +2,7 @@
 
 | where | view |
 |---|---|
-| JupyterLab, Notebook 7, VS Code | `LiveView` (cellq.notebook.widgets): a widget, replaced by HTML at the end |
+| JupyterLab, Notebook 7, VS Code | `LiveView` (cellq.notebook.cards.widgets): a widget, replaced by HTML at the end |
 | the same without anywidget, Colab | `StaticView`: HTML, replaced twice a second at most |
 | nbclient, nbconvert, papermill | `RecordedView`: HTML, replaced once, when the job has ended |
 | IPython in a terminal | `LineView`: a line per change of state |
@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from cellq.notebook.card import Face, bundle, text
+from cellq.notebook.cards.card import Face, bundle, text
 from cellq.notebook.route import Route
 
 _APART = 0.5

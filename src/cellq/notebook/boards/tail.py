@@ -6,7 +6,7 @@ import re
 
 from cellq.client.connection import Connection
 from cellq.message import Heard, Row, State
-from cellq.notebook.transcript import overwritten
+from cellq.notebook.output.transcript import overwritten
 
 MOST_LINES = 100
 _MOST = 20_000  # characters

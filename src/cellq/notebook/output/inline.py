@@ -22,10 +22,10 @@ from typing import Any
 from cellq.client.job import AsyncJob
 from cellq.errors import CellqError, StoreUnavailable
 from cellq.message import Changed, Heard, Row, State
-from cellq.notebook.card import Action, Face, face_of
+from cellq.notebook.cards.card import Action, Face, face_of
+from cellq.notebook.cards.views import View
+from cellq.notebook.output.transcript import Transcript
 from cellq.notebook.route import Route
-from cellq.notebook.transcript import Transcript
-from cellq.notebook.views import View
 
 log = logging.getLogger("cellq.notebook")
 

@@ -18,10 +18,10 @@ from cellq.client.portal import portal
 from cellq.errors import CellqError
 from cellq.ids import JobId, short_id
 from cellq.message import WorkerInfo
-from cellq.notebook import tables
-from cellq.notebook.board import Board, Line, Press, moment
-from cellq.notebook.pump import Pump
-from cellq.notebook.screens import LiveScreen
+from cellq.notebook.boards import tables
+from cellq.notebook.boards.board import Board, Line, Press, moment
+from cellq.notebook.boards.pump import Pump
+from cellq.notebook.boards.screens import LiveScreen
 from cellq.notebook.workforce import Address, Workforce
 from cellq.worker import launch
 

@@ -16,12 +16,12 @@ from cellq.client.portal import portal
 from cellq.client.record import change
 from cellq.ids import JobId, id_text, parse_id, short_id
 from cellq.message import Action, Changed, Filter, Row, State
-from cellq.notebook import tables
-from cellq.notebook.board import Board, Line, Press, moment
-from cellq.notebook.card import MARKS, face_of
-from cellq.notebook.pump import Pump
-from cellq.notebook.screens import LiveScreen
-from cellq.notebook.tail import Tail
+from cellq.notebook.boards import tables
+from cellq.notebook.boards.board import Board, Line, Press, moment
+from cellq.notebook.boards.pump import Pump
+from cellq.notebook.boards.screens import LiveScreen
+from cellq.notebook.boards.tail import Tail
+from cellq.notebook.cards.card import MARKS, face_of
 
 _STEP = 50
 _MOST = 1000

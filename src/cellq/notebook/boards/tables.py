@@ -10,7 +10,7 @@ from datetime import datetime
 
 from cellq.ids import short_id
 from cellq.message import Row, WorkerInfo
-from cellq.notebook.card import MARKS, duration, face_of
+from cellq.notebook.cards.card import MARKS, duration, face_of
 
 _STYLE = "text-align:left"
 

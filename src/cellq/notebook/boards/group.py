@@ -8,9 +8,9 @@ from html import escape
 from typing import Any
 
 from cellq.message import State
-from cellq.notebook.board import Board, Line, style
-from cellq.notebook.card import MARKS, Clock, Face, duration, face_of
-from cellq.notebook.census import Census
+from cellq.notebook.boards.board import Board, Line, style
+from cellq.notebook.boards.census import Census
+from cellq.notebook.cards.card import MARKS, Clock, Face, duration, face_of
 
 MOST_LINES = 50
 

@@ -1,0 +1,1 @@
+"""A job's card: what it shows (`card`), and how (`views`, `widgets`)."""
