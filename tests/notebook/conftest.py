@@ -54,9 +54,7 @@ def front(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str])
     try:
         found.run("%load_ext cellq")
         # Nobody here draws widgets; on a busy machine the kernel would come to know that, and send plain HTML instead.
-        found.run(
-            "from cellq.notebook.cards import widgets\nwidgets._PATIENCE = float('inf')\ndel widgets"
-        )
+        found.run("from cellq.notebook.cards import widgets\nwidgets._PATIENCE = float('inf')\ndel widgets")
         found.run("%%enqueue --wait\n1")
         yield found
     finally:
