@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from leaks import leaks
 from making import Clock, check_counts
-from servers import VALKEY, Cluster, Server, redis_server
 
 from cellq.store.contract import Store
 from cellq.store.memory import MemoryStore
 from cellq.store.redis import RedisStore
 from cellq.store.sqlite import SQLiteStore
+from leaks import leaks
+from servers import VALKEY, Cluster, Server, redis_server
 
 _namespaces = itertools.count()
 

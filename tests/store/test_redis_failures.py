@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import redis
-from leaks import leaks
 from making import ROOM, claim, completed, message, start, worker
-from servers import VALKEY, Server
 
 from cellq.errors import StoreUnavailable
 from cellq.message import Action, Changed, Event, Keep, Lease, Pushed, State, Topic
 from cellq.store.contract import Store
 from cellq.store.redis import RedisStore, server
+from leaks import leaks
+from servers import VALKEY, Server
 
 A = worker("a", lease=600.0)
 

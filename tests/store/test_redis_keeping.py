@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from leaks import leaks
 from making import CODE, Clock, claim, completed, failed, in_state, message, start, worker
-from servers import Server
 
 from cellq.message import Action, Blob, Ending, Event, Keep, Part, Spill, State
 from cellq.store.redis import RedisStore
 from cellq.store.redis.pieces import PIECE
 from cellq.store.redis.threads import INLINE
+from leaks import leaks
+from servers import Server
 
 BIG = bytes(range(256)) * (INLINE // 256 + 1)
 A, B = worker("a"), worker("b")

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
-from leaks import leaks
-from servers import Cluster, Server
 from test_model import HUNT, Model
 
 from cellq.message import Message
 from cellq.store.contract import Store
 from cellq.store.redis import RedisStore
+from leaks import leaks
+from servers import Cluster, Server
 
 pytestmark = pytest.mark.timeout(0)
 

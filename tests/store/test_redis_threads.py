@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 from making import CODE, claim, completed, message, start, worker
-from servers import Server
 
 from cellq.errors import StoreUnavailable
 from cellq.message import Part, Pushed, Topic
 from cellq.store.contract import Here
 from cellq.store.redis import RedisStore
 from cellq.store.redis.threads import INLINE
+from servers import Server
 
 
 @pytest.fixture
