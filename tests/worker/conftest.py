@@ -5,12 +5,12 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 import cellq
+from waiting import until
 
 Part = Callable[[], contextlib.AbstractContextManager[str]]
 
@@ -88,17 +88,6 @@ def start_worker(queue: cellq.Queue, tmp_path: pathlib.Path) -> Iterator[Callabl
     yield start
     for worker in started:
         worker.end()
-
-
-def until(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
-    """Wait for a condition; fail with what was waited for."""
-    deadline = time.monotonic() + timeout
-    pause = 0.001
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout:g} s in vain until {what}")
-        time.sleep(pause)  # between two looks at the condition
-        pause = min(pause * 2, 0.05)
 
 
 @pytest.fixture(name="until")

@@ -205,7 +205,7 @@ class MemoryStore:
     def _take_back(self, claimer: WorkerInfo, now: float) -> None:
         waits = 0 < self._judges[claimer.id] - now <= claimer.lease
         judges = not _silent(claimer, now) and not waits
-        for worker in list(self._workers.values()):
+        for worker in sorted(self._workers.values(), key=lambda worker: worker.id):
             if worker.id == claimer.id or not (worker.lease <= 0 or (judges and _silent(worker, now))):
                 continue
             del self._workers[worker.id]

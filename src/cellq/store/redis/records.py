@@ -51,7 +51,7 @@ _CLAIM = struct.Struct("<IIIII")
 _CLAIMS = struct.Struct("<ddI")
 _OUTCOME = struct.Struct("<BBId")
 _EVENT = struct.Struct("<IdI")
-_WORKER = struct.Struct("<dddQ")
+_WORKER = struct.Struct("<ddd")
 _TIME = struct.Struct("<d")
 _PAGE = struct.Struct("<dBd")
 _ID = 32  # hex digits
@@ -350,7 +350,7 @@ def introduction(info: WorkerInfo) -> bytes:
 
 def worker(worker_id: bytes, packed: bytes) -> WorkerInfo:
     """A worker as its record tells."""
-    lease_, beat, _, _ = _WORKER.unpack_from(packed)
+    lease_, beat, _ = _WORKER.unpack_from(packed)
     host, pid, started, runtime, queues, slots, busy, detail = json.loads(packed[_WORKER.size :])
     return WorkerInfo(
         id=bytes.fromhex(worker_id.decode()),

@@ -14,11 +14,9 @@ if lease > 0 then
   local worker = {lease = lease, beat = now, info = ARGV[7]}
   if not known or known.lease <= 0 then
     worker.judges = 0
-    worker.serial = known and known.serial or call('INCR', NS .. 'serial')
     ring(NEWS)
   else
     worker.judges = silent(known) and now + lease / 3 or known.judges
-    worker.serial = known.serial
   end
   save_worker(id, worker)
 elseif known then

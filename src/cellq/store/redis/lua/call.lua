@@ -19,7 +19,7 @@
 --   ended:<state>          zset  <id><queue> by number of ending
 --   workers                hash  who there is; silence and ahead: zsets that tell when each falls silent
 --   rings, armed           hashes: how often each topic was rung, and for which ones somebody sleeps
---   queues · keys · places · endings · serial · idle · bucket:<name> · receipts:<handle>
+--   queues · keys · places · endings · idle · bucket:<name> · receipts:<handle>
 
 local NS = KEYS[1] .. ':'
 local JOB, LOG = NS .. 'job:', NS .. 'log:'

@@ -57,7 +57,7 @@ local function take_back(me)
       end
     end
   end
-  table.sort(dead, function(one, two) return one.serial < two.serial end)
+  table.sort(dead, function(one, two) return one.id < two.id end)
   local jobs = #dead > 0 and held()
   for _, other in ipairs(dead) do
     bury(other, jobs[other.id] or {})

@@ -10,14 +10,13 @@ local function find_worker(id)
   if not record then
     return nil
   end
-  local worker = {info = string.sub(record, 33)}
-  worker.lease, worker.beat, worker.judges, worker.serial = parse('<dddI8', record)
+  local worker = {info = string.sub(record, 25)}
+  worker.lease, worker.beat, worker.judges = parse('<ddd', record)
   return worker
 end
 
 local function save_worker(id, worker)
-  call('HSET', NS .. 'workers', id,
-    pack('<dddI8', worker.lease, worker.beat, worker.judges, worker.serial) .. worker.info)
+  call('HSET', NS .. 'workers', id, pack('<ddd', worker.lease, worker.beat, worker.judges) .. worker.info)
   local off = worker.lease <= 0
   call('ZADD', NS .. 'silence', off and '-inf' or exact(worker.beat + worker.lease), id)
   call('ZADD', NS .. 'ahead', off and '-inf' or exact(worker.beat - worker.lease), id)

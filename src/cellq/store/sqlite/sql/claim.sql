@@ -20,7 +20,7 @@ RETURNING -priority, seq, line, id, attempt, task, kind, code, payload, timeout,
           refunds
 
 -- name: workers
-SELECT id, host, pid, started, lease, beat, judges FROM worker
+SELECT id, host, pid, started, lease, beat, judges FROM worker ORDER BY id
 
 -- name: held
 SELECT seq, line, attempt - refunds, retries, stop FROM job WHERE state = 2 AND worker = ? ORDER BY seq
