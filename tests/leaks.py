@@ -8,14 +8,14 @@ from typing import Any
 
 import redis
 
-SINGLE = {"workers", "silence", "ahead", "queues", "keys", "places", "endings", "idle", "rings", "armed"}
+SINGLE = {"workers", "silence", "ahead", "queues", "keys", "numbers", "idle", "rings", "armed"}
 
 
 def leaks(client: redis.Redis, namespace: str) -> list[str]:
     """The keys of this namespace that would stay for ever though no job, worker or queue needs them.
 
-    A live job owns its hash, its log and its values in pieces; an ended one has a time to live, and so has whatever is
-    its own. A code is owned by live jobs. Sets vanish with their last member.
+    A live job owns its hash, its log, its values in pieces and its edges to other jobs; an ended one has a time to
+    live, and so has whatever is its own. A code is owned by live jobs. Sets vanish with their last member.
     """
     names = [key.decode() for key in client.scan_iter(match=f"{{{namespace}}}:*", count=10_000)]
     keys = {name.removeprefix(f"{{{namespace}}}:"): name for name in names}
@@ -44,10 +44,15 @@ def leaks(client: redis.Redis, namespace: str) -> list[str]:
             return True
         if kind == "jobs":
             return rest.partition(":")[2] in queues
-        if kind in ("ready", "delayed"):
+        if kind in ("ready", "delayed", "limited", "expiring"):
             members = [member.decode() for member in client.zrange(name, 0, -1)]
-            return {member[14:] for member in members} <= live
-        if kind in ("job", "log"):
+            return {member[14:46] for member in members} <= live
+        if kind == "turns":  # a field for each set of those that the key limits
+            sets = {f"limited:{len(limit)}:{limit}:{line}" for limit, line in _turns(client, name, rest)}
+            return sets <= keys.keys()
+        if kind == "running":
+            return all(int(count) > 0 for count in client.hvals(name))
+        if kind in ("job", "log", "parents", "children"):
             return rest in live
         if kind == "blob":
             return rest in blobs
@@ -65,6 +70,12 @@ def leaks(client: redis.Redis, namespace: str) -> list[str]:
             for record in client.hvals(name):
                 struct.unpack_from("<dddQ", record)
     return left
+
+
+def _turns(client: redis.Redis, name: str, key: str) -> list[tuple[str, str]]:
+    """The limit and the line that each field stands for."""
+    fields = [field.decode().split(":", 1) for field in client.hkeys(name)]
+    return [(f"{most}:{key}", line) for most, line in fields]
 
 
 def _all(client: redis.Redis, commands: list[tuple[str, ...]]) -> list[Any]:

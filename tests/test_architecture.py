@@ -11,14 +11,16 @@ import pytest
 SOURCE = pathlib.Path(__file__).parent.parent / "src" / "cellq"
 
 # Each room and the rooms below it that it may use. Whoever is not named must not be imported.
-GROUND = {"call", "errors", "ids", "options", "message", "settings"}
+GROUND = {"call", "cron", "errors", "ids", "options", "message", "settings", "timetable"}
 MAY_IMPORT = {
     "call": {"ids"},
+    "cron": set(),
     "errors": set(),
     "ids": set(),
-    "options": set(),
+    "options": {"ids"},
     "message": {"ids", "options"},
     "settings": {"errors"},
+    "timetable": {"cron", "ids", "message", "options"},
     "wire": GROUND,
     "frames": GROUND,
     "cell": GROUND | {"wire"},

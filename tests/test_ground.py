@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellq.ids import id_text, new_id, parse_id, short_id
+from cellq.ids import id_text, instant_id, new_id, parse_id, short_id
 from cellq.message import TRANSITIONS, Action, Ending, State
 from cellq.options import Options, retry_delay
 
@@ -16,6 +16,17 @@ def test_ids_ascend_also_within_a_millisecond_and_are_uuids_of_version_7() -> No
     assert ids == sorted(ids)
     assert len(set(ids)) == len(ids)
     assert {(one[6] >> 4, one[8] >> 6) for one in ids} == {(7, 0b10)}
+
+
+def test_the_id_of_an_instant_is_a_uuid_of_version_8_and_the_same_whoever_asks() -> None:
+    one, other = new_id(), new_id()
+    ids = [instant_id(one, 1_795_348_800.0 + 60 * n) for n in range(1000)]
+    assert ids == sorted(ids)
+    assert ids == [instant_id(one, 1_795_348_800.0 + 60 * n) for n in range(1000)]
+    assert {(found[6] >> 4, found[8] >> 6) for found in ids} == {(8, 2)}
+    assert len({*ids, *(instant_id(other, 1_795_348_800.0 + 60 * n) for n in range(1000))}) == 2000
+    assert len({short_id(found) for found in ids}) == 1000
+    assert int.from_bytes(ids[0][:6], "big") == 1_795_348_800_000
 
 
 def test_ids_are_read_back_from_their_text() -> None:

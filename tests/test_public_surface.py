@@ -10,12 +10,12 @@ import sys
 import cellq
 
 PUBLIC = {
-    "App", "AsyncJob", "AsyncJobGroup", "AsyncQueue", "CellqError", "Changed", "Expired", "Failure", "Handler",
-    "Job", "JobCancelled", "JobFailed", "JobGroup", "JobLost", "JobTimeout", "MaxAge", "Message", "Middleware",
-    "NotPicklable", "NotReady", "Options", "Progress", "Queue", "RateLimit", "RejectMessage", "RemoteError",
-    "Retry", "RetryMessage", "Sentry", "State", "StoreUnavailable", "Task", "Timeout", "TooLarge", "Untrusted",
-    "Worker", "WorkerUnavailable", "WrongPython", "as_completed", "attach", "current_job", "progress", "task",
-    "track", "wait",
+    "App", "AsyncJob", "AsyncJobGroup", "AsyncQueue", "AsyncSchedule", "CellqError", "Changed", "Expired",
+    "Failure", "Handler", "Job", "JobCancelled", "JobFailed", "JobGroup", "JobLost", "JobTimeout", "MaxAge",
+    "Message", "Middleware", "NotPicklable", "NotReady", "OpenTelemetry", "Options", "Progress", "Queue",
+    "RateLimit", "RejectMessage", "RemoteError", "Retry", "RetryMessage", "Schedule", "Scheduler", "Sentry",
+    "State", "StoreUnavailable", "Task", "Timeout", "TooLarge", "Untrusted", "Worker", "WorkerUnavailable",
+    "WrongPython", "as_completed", "attach", "current_job", "progress", "task", "track", "wait",
 }  # fmt: skip
 
 HEAVY = {"IPython", "ipywidgets", "matplotlib", "numpy", "redis", "rich", "click", "cellq.app", "cellq.notebook"}

@@ -10,7 +10,8 @@ from cellq.call import Handler, Message
 from cellq.client.group import AsyncJobGroup, Progress
 from cellq.client.job import AsyncJob
 from cellq.client.queue import AsyncQueue
-from cellq.client.sync import Job, JobGroup, Queue, as_completed, wait
+from cellq.client.schedule import AsyncSchedule
+from cellq.client.sync import Job, JobGroup, Queue, Schedule, as_completed, wait
 from cellq.client.task import Task, task
 from cellq.errors import (
     CellqError,
@@ -40,8 +41,10 @@ _LATER = {
     "App": "cellq.app",
     "MaxAge": "cellq.worker.middleware",
     "Middleware": "cellq.worker.middleware",
+    "OpenTelemetry": "cellq.worker.telemetry",
     "RateLimit": "cellq.worker.middleware",
     "Retry": "cellq.worker.middleware",
+    "Scheduler": "cellq.app",
     "Sentry": "cellq.worker.middleware",
     "Timeout": "cellq.worker.middleware",
     "Worker": "cellq.app",
@@ -55,6 +58,7 @@ __all__ = [
     "AsyncJob",
     "AsyncJobGroup",
     "AsyncQueue",
+    "AsyncSchedule",
     "CellqError",
     "Changed",
     "Expired",
@@ -71,6 +75,7 @@ __all__ = [
     "Middleware",
     "NotPicklable",
     "NotReady",
+    "OpenTelemetry",
     "Options",
     "Progress",
     "Queue",
@@ -79,6 +84,8 @@ __all__ = [
     "RemoteError",
     "Retry",
     "RetryMessage",
+    "Schedule",
+    "Scheduler",
     "Sentry",
     "State",
     "StoreUnavailable",

@@ -2,15 +2,17 @@
 
 from typing import Any
 
-from cellq.app import App, Worker
+from cellq.app import App, Scheduler, Worker
 from cellq.call import Handler, Message
 from cellq.client.group import AsyncJobGroup, Progress
 from cellq.client.job import AsyncJob
 from cellq.client.queue import AsyncQueue
+from cellq.client.schedule import AsyncSchedule
 from cellq.client.sync import (
     Job,
     JobGroup,
     Queue,
+    Schedule,
     as_completed,
     wait,
 )
@@ -44,12 +46,14 @@ from cellq.worker.middleware import (
     Sentry,
     Timeout,
 )
+from cellq.worker.telemetry import OpenTelemetry
 
 __all__ = [
     "App",
     "AsyncJob",
     "AsyncJobGroup",
     "AsyncQueue",
+    "AsyncSchedule",
     "CellqError",
     "Changed",
     "Expired",
@@ -66,6 +70,7 @@ __all__ = [
     "Middleware",
     "NotPicklable",
     "NotReady",
+    "OpenTelemetry",
     "Options",
     "Progress",
     "Queue",
@@ -74,6 +79,8 @@ __all__ = [
     "RemoteError",
     "Retry",
     "RetryMessage",
+    "Schedule",
+    "Scheduler",
     "Sentry",
     "State",
     "StoreUnavailable",

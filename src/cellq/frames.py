@@ -53,6 +53,10 @@ MARKER = struct.Struct("<Qd")
 monotonic clock. Written before each job, so that a worker knows what a slot was doing when it died."""
 
 
+Result = tuple[bytes, bytes, bytes | tuple[str, int], bool]
+"""What a job returned, for another to take: its id, the digest of its code, the blob, and whether it is a cell."""
+
+
 class Ticket(NamedTuple):
     """One job as it is handed to a slot. Blobs are bytes, or (path, size) of a spilled one."""
 
@@ -65,6 +69,7 @@ class Ticket(NamedTuple):
     code: bytes
     payload: bytes | tuple[str, int]
     refunds: int = 0  # starts that did not count
+    results: tuple[Result, ...] = ()  # what arrives in place of the jobs among its arguments
 
 
 class Done(NamedTuple):

@@ -106,18 +106,23 @@ class Kind(StrEnum):
     CALL = "call"  # a plain function and its arguments
     COROUTINE = "coroutine"  # an async function and its arguments
     CELL = "cell"  # a notebook cell
+    SCHEDULE = "schedule"  # enqueues a call at each of its instants
 
 
 class Lane(IntEnum):
-    """Which kind of slot a job needs: one at a time in a main thread, or many in one event loop."""
+    """What a job needs: a main thread to itself, a place in an event loop, or only its worker."""
 
     SYNC = 0
     COROUTINES = 1
+    SCHEDULES = 2
 
 
 def lane_of(kind: Kind) -> Lane:
     """The lane in which jobs of this kind run."""
-    return Lane.COROUTINES if kind is Kind.COROUTINE else Lane.SYNC
+    return _LANES.get(kind, Lane.SYNC)
+
+
+_LANES = {Kind.COROUTINE: Lane.COROUTINES, Kind.SCHEDULE: Lane.SCHEDULES}
 
 
 # --------------------------------------------------------------------------------------------- blobs
@@ -152,6 +157,7 @@ class Message:
         runtime: Python minor version it was pickled by ("3.11"), "" when any will do.
         origin: JSON about where it came from (notebook, cell); opaque to the store.
         ctx: JSON that middleware keeps across attempts.
+        inputs: the jobs whose results are among its arguments.
     """
 
     id: JobId
@@ -163,6 +169,12 @@ class Message:
     options: Options
     origin: str = ""
     ctx: str = "{}"
+    inputs: tuple[JobId, ...] = ()
+
+    @property
+    def parents(self) -> tuple[JobId, ...]:
+        """The jobs that must have completed before it may start, each one once."""
+        return tuple(dict.fromkeys((*self.options.after, *self.inputs)))
 
 
 class Pushed(NamedTuple):
@@ -189,6 +201,7 @@ class Claim:
     Attributes:
         refunds: starts that did not count (released ones). The numbers in leases never repeat, so after a refund they
             run ahead of the attempts that count: policies ask `attempt`, writes show `lease`.
+        inputs: the jobs whose results are among its arguments; they have completed.
     """
 
     lease: Lease
@@ -204,6 +217,28 @@ class Claim:
     origin: str
     ctx: str
     refunds: int = 0
+    inputs: tuple[JobId, ...] = ()
+
+    @classmethod
+    def of(cls, message: Message, lease: Lease, *, ctx: str | None = None, refunds: int = 0) -> Claim:
+        """What a worker is handed that starts this message."""
+        options = message.options
+        return cls(
+            lease=lease,
+            queue=options.queue,
+            task=message.task,
+            kind=message.kind,
+            code=message.code,
+            payload=message.payload,
+            timeout=options.timeout,
+            retries=options.retries,
+            backoff=options.backoff,
+            isolated=options.isolated,
+            origin=message.origin,
+            ctx=message.ctx if ctx is None else ctx,
+            refunds=refunds,
+            inputs=message.inputs,
+        )
 
     @property
     def attempt(self) -> int:
@@ -212,7 +247,7 @@ class Claim:
 
 
 class Claims(NamedTuple):
-    """The answer to a claim: jobs by priority, then age; and when the next delayed one is due (store's clock)."""
+    """The answer to a claim: jobs by priority, then age; and when there may be more (epoch seconds, store's clock)."""
 
     claims: list[Claim]
     next_due: float | None
@@ -225,7 +260,8 @@ class Failure:
     Attributes:
         cause: "exception", "timeout", "lost" (its process died), "result" (cannot be pickled), "untrusted",
             "cancelled", "retry" (it asked to run again), "rejected" (it, or a middleware, wants no other attempt),
-            "refused" (its worker runs no such thing) or "middleware" (which raised).
+            "refused" (its worker runs no such thing), "middleware" (which raised), "dependency" (a job that it was to
+            run after did not complete) or "expired" (it did not start in time).
         types: qualified names of the exception's classes, most special first.
         message: what people read first, one or two lines.
         traceback: as formatted in the slot, may hold ANSI colours.
@@ -329,6 +365,8 @@ class Row:
 
     Attributes:
         due: when it may start; None when it may at once.
+        expires: when it will be cancelled if it has not started; None once it has, or if never.
+        after: the jobs it still waits for.
         ended: a number that rises with each job that ends in this store: a cursor for those who wait for many.
         cancelling: it is running and has been asked to stop.
         progress: JSON of its bars, "" before the first.
@@ -345,10 +383,14 @@ class Row:
     retries: int
     timeout: float | None
     key: str | None
+    concurrency_key: str | None
+    max_running: int
     runtime: str
     code_digest: bytes
     created: float
     due: float | None
+    expires: float | None
+    after: tuple[JobId, ...]
     started: float | None
     finished: float | None
     ended: int | None
@@ -394,6 +436,7 @@ class QueueCount:
 
     states: Mapping[State, int]
     paused: bool = False
+    max_running: int | None = None
     oldest: float | None = None
 
 
@@ -407,9 +450,27 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSettings:
-    """What `Store.tune` sets for a queue."""
+    """What `Store.tune` sets for a queue; what is None stays as it is.
 
-    paused: bool = False
+    Args:
+        paused: none of its jobs is started.
+        max_running: how many of its jobs may run at once, on all workers together; 0 for no limit.
+
+    Raises:
+        TypeError, ValueError: it is no such thing.
+    """
+
+    paused: bool | None = None
+    max_running: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.paused is not None and not isinstance(self.paused, bool):
+            raise TypeError(f"paused must be True, False or None, not {self.paused!r}")
+        most = self.max_running
+        if most is not None and (not isinstance(most, int) or isinstance(most, bool)):
+            raise TypeError(f"max_running must be a whole number or None, not {most!r}")
+        if most is not None and not 0 <= most < 2**31:
+            raise ValueError(f"max_running must be 1 or more, or 0 for no limit, not {most}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

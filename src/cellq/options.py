@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cellq.ids import JobId
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -20,7 +22,12 @@ class Options:
         retries: how many times it is run again after a failure.
         backoff: pause before the first re-run; doubles each time, with jitter, at most an hour.
         delay: how long it waits before it may start.
+        expires: how long after it was enqueued it may start; later it is cancelled instead. None for no limit.
         key: at most one live (pending or running) job per key.
+        concurrency_key: what the jobs share of which only so many may run at once, whatever their queues and workers.
+        max_running: how many that are: it may start while fewer than so many jobs of its `concurrency_key` run.
+        after: ids of jobs that must have completed before it may start; when one of them fails, is cancelled or is not
+            there, it is cancelled, too.
         isolated: run in a fresh process that no other job has used.
 
     Raises:
@@ -34,7 +41,11 @@ class Options:
     retries: int = 0
     backoff: float = 1.0
     delay: float = 0.0
+    expires: float | None = None
     key: str | None = None
+    concurrency_key: str | None = None
+    max_running: int = 1
+    after: tuple[JobId, ...] = ()
     isolated: bool = False
 
     def __post_init__(self) -> None:
@@ -43,9 +54,11 @@ class Options:
                 raise TypeError(f"{name} must be text, not {getattr(self, name)!r}")
         if not self.queue:
             raise ValueError("queue must not be empty")
-        if self.key is not None and (not isinstance(self.key, str) or not self.key):
-            raise TypeError(f"key must be non-empty text or None, not {self.key!r}")
-        for name in ("priority", "retries"):
+        for name in ("key", "concurrency_key"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise TypeError(f"{name} must be non-empty text or None, not {value!r}")
+        for name in ("priority", "retries", "max_running"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name} must be a whole number, not {value!r}")
@@ -53,12 +66,22 @@ class Options:
             raise ValueError(f"priority must fit in 32 bits, not {self.priority}")
         if not 0 <= self.retries < 2**31:
             raise ValueError(f"retries must not be negative, not {self.retries}")
+        if not 1 <= self.max_running < 2**31:
+            raise ValueError(f"max_running must be 1 or more, not {self.max_running}")
+        if not isinstance(self.after, tuple) or not all(
+            isinstance(one, bytes) and len(one) == 16 for one in self.after
+        ):
+            raise TypeError(f"after must be ids of jobs, 16 bytes each, not {self.after!r}")
         for name in ("delay", "backoff"):
             _check_seconds(name, getattr(self, name))
         if self.timeout is not None:
             _check_seconds("timeout", self.timeout)
             if self.timeout == 0:
                 raise ValueError("timeout must be more than 0 seconds, or None for no limit")
+        if self.expires is not None:
+            _check_seconds("expires", self.expires)
+            if self.expires <= self.delay:
+                raise ValueError(f"expires ({self.expires!r} s) must be more than delay ({self.delay!r} s)")
         if not isinstance(self.isolated, bool):
             raise TypeError(f"isolated must be True or False, not {self.isolated!r}")
 

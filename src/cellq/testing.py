@@ -42,12 +42,13 @@ from cellq.client.queue import AsyncQueue
 from cellq.client.sync import Queue
 from cellq.frames import Done, Ticket, flat
 from cellq.ids import new_id
-from cellq.message import Claim, Event, Kind, Lane, Lease, Outcome, Part, WorkerInfo, lane_of
+from cellq.message import Claim, Event, Failure, Kind, Lane, Lease, Outcome, Part, WorkerInfo, lane_of
 from cellq.runner import context
 from cellq.runner.calls import Calls
 from cellq.store.memory import MemoryStore
 from cellq.wire.sealing import Seal
 from cellq.worker.handling import Handling
+from cellq.worker.inputs import rows_of, supply
 from cellq.worker.outcomes import outcome_of, refused
 from cellq.worker.slot import Ended, Placed, Why
 
@@ -188,8 +189,6 @@ class _Drain:
     # --------------------------------------------------------------------------------------------- one attempt
 
     async def _attempt(self, claim: Claim) -> None:
-        (job_id, number), payload = claim.lease, flat(claim.payload)
-        ticket = Ticket(0, job_id, number, claim.kind, claim.task, claim.queue, claim.code, payload)
         said = _Said()
         context.enter(
             context.CurrentJob(claim.lease, claim.attempt, claim.task, claim.queue, said), whole_process=False
@@ -197,7 +196,7 @@ class _Drain:
         placed, done = Placed(claim, 0, 0.0), None
         try:
             async with asyncio.timeout(claim.timeout if claim.kind is Kind.COROUTINE else None):
-                done = await self._answer(claim, ticket)
+                done = await self._answer(claim)
         except TimeoutError:
             placed.why = Why.TIMEOUT
         except asyncio.CancelledError:
@@ -209,8 +208,15 @@ class _Drain:
             self.finish(outcome)
         self._changed.set()
 
-    async def _answer(self, claim: Claim, ticket: Ticket) -> Done:
+    async def _answer(self, claim: Claim) -> Done:
         began = time.monotonic()
+        supplied = supply(claim, await rows_of(self._store, claim.inputs))
+        if isinstance(supplied, Failure):
+            return Done(0, "error", None, (supplied.cause, (), supplied.message, ""), None, 0.0)
+        (job_id, number), payload = claim.lease, flat(claim.payload)
+        ticket = Ticket(
+            0, job_id, number, claim.kind, claim.task, claim.queue, claim.code, payload, results=supplied.results
+        )
         try:
             function = self._functions.get(claim.code)
             if function is None:
@@ -221,7 +227,7 @@ class _Drain:
                     self._calls.learn(claim.code, row.code)
                 function, args, kwargs = self._calls.open_call(ticket)
             else:
-                args, kwargs = self._program.open_arguments(claim)
+                args, kwargs = self._calls.open_arguments(ticket, homeward=True)
             if lane_of(claim.kind) is Lane.SYNC:
                 value = await asyncio.to_thread(function, *args, **kwargs)
             else:

@@ -7,6 +7,8 @@ import http.server
 import json
 import pathlib
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import pytest
 from programs import Program
 
 import cellq
+from waiting import until
 
 PAGE = pathlib.Path(__file__).parent.parent.parent / "docs" / "from-ltq.md"
 BLOCKS = re.findall(r"```python\n# (\w+(?:\.py)?)\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -69,8 +72,8 @@ def github() -> Iterator[GitHub]:
 
 def test_every_example_of_ltq_has_its_counterpart() -> None:
     theirs = [text for name, text in BLOCKS if name == "ltq"]
-    assert len(theirs) == 5
-    assert set(MODULES) == {"emails.py", "myapp.py", "notifications.py", "logger.py", "github.py"}
+    assert len(theirs) == 6
+    assert set(MODULES) == {"emails.py", "myapp.py", "notifications.py", "logger.py", "schedule.py", "github.py"}
     for text in MODULES.values():
         ast.parse(text)
 
@@ -103,6 +106,19 @@ def test_a_worker_with_middleware_of_its_own(page: Program) -> None:
     with cellq.Queue(page.folder / "jobs.db", "logged") as queue:
         assert queue.enqueue(pow, 2, 10).result(30) == 1024
     assert "Completed pow" in page.log.read_text()
+
+
+def test_a_scheduler(page: Program) -> None:
+    page.start("worker", "emails:worker")
+    ticking = subprocess.Popen([sys.executable, "schedule.py"], cwd=page.folder)
+    try:
+        with cellq.Queue(page.folder / "jobs.db", "emails") as queue:
+            (schedule,) = until(queue.schedules, "the program has put its schedule into the store")
+            assert (schedule.name, schedule.expression) == ("emails:send_email", "*/5 * * * *")
+            assert schedule.run_now().result(30) is None
+    finally:
+        ticking.terminate()
+        assert ticking.wait(30) == 0
 
 
 def test_rate_limited_and_retried_fetches(page: Program, github: GitHub) -> None:

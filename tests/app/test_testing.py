@@ -110,3 +110,26 @@ def test_a_cell_is_refused(cellq_worker: InlineWorker) -> None:
     cellq_worker.drain()
     with pytest.raises(cellq.JobFailed, match="needs a real worker"):
         job.result()
+
+
+def test_jobs_among_arguments_become_their_results(cellq_queue: cellq.Queue, cellq_drain: Callable[[], int]) -> None:
+    group = cellq_queue.map(abs, [-1, -2])
+    job = cellq_queue.enqueue(sum, group)
+    assert cellq_drain() == 3
+    assert job.result() == 3
+    cellq_queue.pause()
+    orphan = cellq_queue.enqueue(abs, job)
+    cellq_queue.delete([job])
+    cellq_queue.resume()
+    cellq_drain()
+    with pytest.raises(cellq.JobFailed, match="is gone: that job was pruned or deleted"):
+        orphan.result()
+
+
+def test_registered_tasks_take_results_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.deliver", lambda to: None)
+    with inline(worker) as running:
+        first = send_email.enqueue("a@example.org")
+        job = newsletter.enqueue([first])  # type: ignore[list-item]
+        running.drain()
+        assert job.result() == 1

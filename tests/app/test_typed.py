@@ -38,6 +38,13 @@ async def main() -> None:
     reveal_type(plain(1))  # str
     reveal_type(plain.map([1]).results())  # list[str]
     reveal_type(bare.enqueue(1).result())  # bytes
+    job, group = plain.enqueue(1), plain.map([1])
+    cellq.Queue("memory://").options(after=[job, group, job.id], expires=60, concurrency_key="gpu", max_running=2)
+    plain.options(after=group).enqueue(2)
+    plain.options(after=job.asynchronous()).enqueue(2)
+    plain.options(max_running="2")  # error
+    plain.options(after=2)  # error
+    cellq.Queue("memory://").limit("2")  # error
     await send.send(1)  # error
     plain.enqueue("x")  # error
     plain.message()  # error

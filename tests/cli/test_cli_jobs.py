@@ -10,7 +10,8 @@ pytestmark = pytest.mark.parametrize("kind", ["sqlite", "redis"])
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 KEYS = [
     "id", "short", "name", "task", "kind", "queue", "state", "cancelling", "priority", "attempt", "retries", "timeout",
-    "key", "runtime", "created", "due", "started", "finished", "duration", "worker", "progress", "failure", "origin",
+    "key", "concurrency_key", "max_running", "runtime", "created", "due", "expires", "after", "started", "finished",
+    "duration", "worker", "progress", "failure", "origin",
 ]  # fmt: skip
 
 
@@ -36,6 +37,29 @@ def test_a_pending_job_as_json(run, queue) -> None:
     assert ISO.fullmatch(told["created"])
     assert ISO.fullmatch(told["due"])
     assert told["origin"]["host"]
+
+
+def test_a_job_that_waits_for_others(run, queue) -> None:
+    first = queue.enqueue(abs, 1)
+    job = queue.options(after=first, expires=3600, concurrency_key="gpu", max_running=2).enqueue(abs, 1)
+    told = run("show", job.short, "--json").well().json
+    assert told["after"] == [first.id]
+    assert (told["concurrency_key"], told["max_running"]) == ("gpu", 2)
+    assert ISO.fullmatch(told["expires"])
+    shown = run("show", job.short).well().out
+    assert re.search(r"^shares +gpu, of which 2 may run at once$", shown, re.MULTILINE)
+    assert re.search(rf"^waits +it waits for job abs {first.short} \(pending\); it expires ", shown, re.MULTILINE)
+    assert re.search(r"^expires +\d{4}-", shown, re.MULTILINE)
+    assert re.search(r"waits for 1 job, expires in 59 min", run("jobs").well().out)
+
+
+def test_a_job_that_was_not_needed_any_more_says_why(run, queue, worker) -> None:
+    first = queue.enqueue(fail)
+    job = queue.options(after=first).enqueue(abs, 1)
+    job.wait(30)
+    reason = f"job {first.short}, which it was to run after, failed"
+    assert reason in run("jobs", "--state", "cancelled").well().out.replace("\n", " ")
+    assert reason in run("show", job.short).well().out
 
 
 def test_ended_jobs_as_json(run, queue, worker) -> None:

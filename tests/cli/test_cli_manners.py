@@ -22,6 +22,7 @@ LOOKING = [
     ("retry", "01234567"),
     ("delete", "01234567"),
     ("workers",),
+    ("top",),
     ("size",),
     ("pause", "default"),
     ("resume", "default"),

@@ -15,7 +15,7 @@ def test_size_as_json(run, queue) -> None:
     assert list(told) == ["queues", "total", "workers", "slots", "busy"]
     assert list(told["queues"]) == ["default", "mail"]
     line = told["queues"]["default"]
-    assert list(line) == [*STATES, "paused", "oldest", "waiting"]
+    assert list(line) == [*STATES, "paused", "max_running", "oldest", "waiting"]
     assert [line[state] for state in STATES] == [3, 0, 0, 0, 1]
     assert line["paused"] is False
     assert line["waiting"] >= 0
@@ -47,6 +47,25 @@ def test_pause_and_resume(run, queue) -> None:
     assert run("size", "--json").json["queues"]["default"]["paused"] is True
     assert run("resume", "default").well().out == "queue default goes on\n"
     assert run("size", "--json").json["queues"]["default"]["paused"] is False
+
+
+def test_limit_and_no_limit(run, queue) -> None:
+    queue.enqueue(print)
+    assert run("limit", "default", "2").well().out == "queue default runs at most 2 jobs at once\n"
+    assert run("size", "--json").json["queues"]["default"]["max_running"] == 2
+    assert run("size").well().out.rstrip().endswith("at most 2 at once")
+    run("pause", "default").well()
+    assert run("size").well().out.rstrip().endswith("paused, at most 2 at once")
+    assert run("limit", "default", "0").well().out == "queue default has no limit\n"
+    assert run("size", "--json").json["queues"]["default"]["max_running"] is None
+
+
+@pytest.mark.parametrize("nonsense", ["-1", "x", "1.5"])
+def test_limit_refuses_what_is_no_number(run, queue, nonsense) -> None:
+    queue.enqueue(print)
+    said = run("limit", "default", "--", nonsense)
+    assert said.code == 2
+    assert "'N'" in said.err
 
 
 def test_clear_asks_first(run, queue) -> None:

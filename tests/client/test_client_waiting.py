@@ -9,7 +9,7 @@ import pytest
 from playing import Hand
 
 from cellq.client.sync import Queue
-from cellq.client.waiting import why
+from cellq.client.waiting import Surroundings, why
 from cellq.message import Counts, Kind, QueueCount, Row, State, WorkerInfo
 
 NOW = 1_000_000.0
@@ -28,10 +28,14 @@ def row(**changes: object) -> Row:
         retries=0,
         timeout=None,
         key=None,
+        concurrency_key=None,
+        max_running=1,
         runtime="3.11",
         code_digest=b"",
         created=NOW,
         due=None,
+        expires=None,
+        after=(),
         started=None,
         finished=None,
         ended=None,
@@ -60,9 +64,25 @@ def worker(**changes: object) -> WorkerInfo:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def told(job: Row, *workers: WorkerInfo, paused: bool = False, pending: int = 1) -> str:
-    line = QueueCount(states={State.PENDING: pending}, paused=paused)
-    return why(job, Counts(queues={"gpu": line}, workers=workers), "redis://server", NOW)
+def told(
+    job: Row,
+    *workers: WorkerInfo,
+    paused: bool = False,
+    pending: int = 1,
+    running: int = 0,
+    limit: int | None = None,
+    parents: tuple[Row, ...] = (),
+    sharing: int = 0,
+) -> str:
+    states = {State.PENDING: pending, State.RUNNING: running}
+    line = QueueCount(states=states, paused=paused, max_running=limit)
+    counts = Counts(queues={"gpu": line}, workers=workers)
+    return why(job, Surroundings(counts=counts, url="redis://server", parents=parents, sharing=sharing), NOW)
+
+
+IDS = [bytes(14) + number.to_bytes(2, "big") for number in range(1, 6)]
+LOAD = row(id=IDS[0], task="load", name="", state=State.RUNNING)
+CLEAN = row(id=IDS[1], name="clean")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +98,38 @@ def told(job: Row, *workers: WorkerInfo, paused: bool = False, pending: int = 1)
         pytest.param(told(row(), worker(slots=0)), "no slots for calls", id="coroutines only"),
         pytest.param(told(row(kind=Kind.COROUTINE), worker(slots=0)), "about to start", id="a coroutine needs no slot"),
         pytest.param(told(row(), worker()), "it is about to start", id="nothing"),
+        pytest.param(
+            told(row(after=(IDS[0],), due=NOW + 9), parents=(LOAD,), paused=True),
+            "it waits for job load 00000001 (running)",
+            id="a job, before all else",
+        ),
+        pytest.param(
+            told(row(after=(IDS[0], IDS[1])), parents=(LOAD, CLEAN)),
+            "it waits for 2 jobs: load 00000001 (running), clean 00000002 (pending)",
+            id="jobs",
+        ),
+        pytest.param(
+            told(row(after=tuple(IDS)), parents=(LOAD, CLEAN)), "it waits for 5 jobs: load 00000001 (running), clean "
+            "00000002 (pending) and 3 more", id="many jobs",
+        ),
+        pytest.param(
+            told(row(), worker(busy=2), running=2, limit=2), "its queue 'gpu' may run 2 at once, and 2 run", id="limit",
+        ),
+        pytest.param(told(row(), worker(), running=1, limit=2), "it is about to start", id="limit not reached"),
+        pytest.param(
+            told(row(concurrency_key="api", max_running=3), worker(), sharing=3),
+            "3 with its concurrency key 'api' may run at once, and 3 run",
+            id="concurrency key",
+        ),
+        pytest.param(
+            told(row(concurrency_key="api"), worker(), sharing=1, running=1, limit=1),
+            "its queue 'gpu' may run 1",
+            id="its queue before its key",
+        ),
+        pytest.param(told(row(concurrency_key="api"), worker()), "it is about to start", id="key not full"),
+        pytest.param(
+            told(row(expires=NOW + 30), worker()), "it is about to start; it expires 30 s from now", id="expires",
+        ),
     ],
 )  # fmt: skip
 def test_it_names_what_stands_in_the_way(told: str, says: str) -> None:

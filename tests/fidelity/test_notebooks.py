@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(600)
 
 FOLDER = Path(__file__).parent / "notebooks"
 
-_QUICK = ("classes_and_dataclasses", "in_place_and_aliases", "pandas_titanic_style_analysis", "text_processing")
+_QUICK = ("classes_and_dataclasses", "handles_and_registries", "in_place_and_aliases", "pandas_titanic_style_analysis")
 _ALL = os.environ.get("CELLQ_FIDELITY") == "all"  # takes some minutes
 
 NOTEBOOKS = sorted(path for path in FOLDER.glob("*.txt") if _ALL or path.stem in _QUICK)
@@ -32,6 +32,7 @@ DIFFERENT: dict[str, dict[int, str]] = {
         34: "no job can ask for input, and it says so in its own words",
     },
     "files_sqlite_csv_json": {26: _FILE, 27: _FILE, 28: _FILE},
+    "handles_and_registries": {16: "`WeakKeyDictionary._dirty_len`, a hint for its own use"},
     "ipython_features": {6: "`In` shows what the cell really says, with the magic"},
     "seaborn_statsmodels": {9: _STATSMODELS, 10: _STATSMODELS},
 }

@@ -113,6 +113,7 @@ class Frontend:
         self.news = threading.Condition()
         self._cells: dict[str, Cell] = {}
         self._displays: dict[str, list[dict[str, Any]]] = {}
+        self.environment = environment
         self.manager = KernelManager(kernel_name="python3")
         self.manager.start_kernel(cwd=str(folder), env=environment)
         self._client: BlockingKernelClient = self.manager.client()

@@ -152,6 +152,16 @@ class Notebook:
         self.page.reload()
         self._opened()
 
+    def reopen(self) -> "Notebook":
+        """Open the notebook in a new page; this one is closed already, or is left alone."""
+        return Notebook(self.lab, self.page.context.new_page(), self.name)
+
+    def restart(self) -> None:
+        """Restart the kernel as the menu does; the page stays."""
+        self.js("await panel.sessionContext.session.kernel.restart(); return 0")
+        ready = "return panel.sessionContext.session.kernel.status === 'idle'"
+        self.until(lambda: self.js(ready), "the kernel is idle again", 60)
+
     def _quietly(self, body: str) -> Any:
         try:
             return self.js(body)

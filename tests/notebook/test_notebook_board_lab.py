@@ -87,7 +87,8 @@ def test_a_groups_card_goes_on_in_a_page_that_was_reloaded(open_notebook: Callab
     notebook.reload()
     notebook.wait_for(1, "1 running")
     notebook.run(2)
-    notebook.wait_for(1, "2 completed")
+    notebook.wait_for(1, "2 jobs\ncompleted")
+    notebook.until(lambda: set(notebook.outputs(1)[0]["data"]) == {"text/html", "text/plain"}, "it is HTML")
 
 
 def test_a_board_of_a_kernel_that_was_restarted_says_so(open_notebook: Callable[..., Notebook]) -> None:
@@ -97,7 +98,7 @@ def test_a_board_of_a_kernel_that_was_restarted_says_so(open_notebook: Callable[
         notebook.run(index)
     notebook.wait_for(1, "1 completed")
     notebook.wait_for(2, "1 running")
-    notebook.js("await panel.sessionContext.session.kernel.restart(); return 0")
+    notebook.restart()
     notebook.wait_for(1, "The jobs go on")
     notebook.wait_for(2, "Run the cell again")
     assert not board(notebook, 1).get_by_role("button", name="Cancel").is_visible()
@@ -205,7 +206,7 @@ def test_the_table_of_workers_starts_and_stops_them(
 
 
 def test_a_table_that_nobody_sees_is_not_fed(open_notebook: Callable[..., Notebook]) -> None:
-    asked = "pumps = get_ipython().magics_manager.registry['OverviewMagics']._pumps._pumps\n"
+    asked = "pumps = get_ipython().magics_manager.registry['CellqMagics'].session.pumps._pumps\n"
     asked += "print(sum(len(pump._looked) for pump in pumps.values()), 'fed')"
     notebook = open_notebook([LOAD, "%jobs", asked])
     notebook.run(0)

@@ -38,18 +38,6 @@ def reload(notebook: Notebook) -> None:
     notebook.reload()
 
 
-def reopen(notebook: Notebook) -> Notebook:
-    """Open the notebook in a new page; the old one is closed already."""
-    return Notebook(notebook.lab, notebook.page.context.new_page(), notebook.name)
-
-
-def restart(notebook: Notebook) -> None:
-    """Restart the kernel as the menu does; the page stays."""
-    notebook.js("await panel.sessionContext.session.kernel.restart(); return 0")
-    ready = "return panel.sessionContext.session.kernel.status === 'idle'"
-    notebook.until(lambda: notebook.js(ready), "the kernel is idle again", 60)
-
-
 def alive(notebook: Notebook, index: int) -> None:
     """Wait until a cell's card has its button."""
     button = notebook.cell(index).get_by_role("button", name="Cancel")
@@ -91,7 +79,7 @@ def test_a_kernel_restart_mid_job(open_notebook: Callable[..., Notebook], artifa
     notebook.run(0)
     notebook.run(1)
     notebook.wait_for(1, "first", 60)
-    restart(notebook)
+    notebook.restart()
     go(notebook, 1)
     notebook.run(0)
     notebook.wait_for(0, "still runs")
@@ -112,7 +100,7 @@ def test_cancel_after_a_kernel_restart(open_notebook: Callable[..., Notebook]) -
     notebook.run(0)
     notebook.run(1)
     notebook.wait_for(1, "on it", 60)
-    restart(notebook)
+    notebook.restart()
     notebook.run(0)
     notebook.wait_for(0, "still runs")
     button = notebook.cell(1).get_by_role("button", name="Cancel job")
@@ -134,7 +122,7 @@ def test_a_page_that_was_closed_finds_what_ended_meanwhile(open_notebook: Callab
     go(notebook, 2)
     with cellq.Queue((notebook.lab.root / notebook.name).parent / ".cellq" / "jobs.db") as queue:
         assert queue.jobs()[0].wait(60)
-    again = reopen(notebook)
+    again = notebook.reopen()
     again.wait_for(1, "third")
     again.until(lambda: types(again, 1) == WHOLE, "all output is saved")
     assert "completed" in again.text(1)
@@ -148,14 +136,14 @@ def test_what_was_never_saved_is_there_after_a_crash_of_the_page(open_notebook: 
     notebook.wait_for(1, "first", 60)
     notebook.page.close()
     go(notebook, 1)
-    again = reopen(notebook)
+    again = notebook.reopen()
     again.wait_for(1, "second")
     alive(again, 1)
     again.page.close()
     go(notebook, 2)
     with cellq.Queue((notebook.lab.root / notebook.name).parent / ".cellq" / "jobs.db") as queue:
         assert queue.jobs()[0].wait(60)
-    again = reopen(notebook)
+    again = notebook.reopen()
     again.wait_for(1, "third")
     again.until(lambda: types(again, 1) == WHOLE, "all output is saved")
 
@@ -196,19 +184,36 @@ def test_coming_back_an_hour_later_shows_everything(
     go(notebook, 2)
     with cellq.Queue((notebook.lab.root / notebook.name).parent / ".cellq" / "jobs.db") as queue:
         assert queue.jobs()[0].wait(60)
-    again = reopen(notebook)
+    again = notebook.reopen()
     again.run(0)
     again.wait_for(0, ") completed meanwhile")
     again.wait_for(1, "third")
     again.until(lambda: types(again, 1) == WHOLE, "all output is saved")
     again.screenshot(artifacts / "comeback-hour.png")
-    restart(again)
+    again.restart()
     again.run_all()
     again.wait_for(1, "not run again (--once)")
     again.wait_for(2, "model is 42")
     again.until(lambda: types(again, 1) == WHOLE, "all output is there again")
     again.cell(2)
     again.screenshot(artifacts / "comeback-once.png")
+
+
+def test_a_failed_job_that_is_run_again_is_shown_in_a_page_that_was_reloaded(
+    open_notebook: Callable[..., Notebook],
+) -> None:
+    code = "%%enqueue job\nprint('on it')\nif not pathlib.Path('go-1').exists(): 1 / 0\n'well'"
+    notebook = open_notebook([LOAD, code, "%jobs retry job"])
+    notebook.run(0)
+    notebook.run(1)
+    notebook.wait_for(1, "ZeroDivisionError", 60)
+    notebook.wait_for(1, "failed")
+    reload(notebook)
+    go(notebook, 1)
+    notebook.run(2)
+    whole = ["display_data", "stream", "execute_result"]
+    notebook.until(lambda: types(notebook, 1) == whole, "its new output stands in place of the old one")
+    notebook.wait_for(1, "completed")
 
 
 def test_a_cell_that_is_run_again_offers_its_earlier_job(

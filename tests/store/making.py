@@ -22,7 +22,7 @@ from cellq.options import Options
 from cellq.store.contract import Store
 
 CODE = b"c" * 32
-ROOM = {Lane.SYNC: 10, Lane.COROUTINES: 10}
+ROOM = {Lane.SYNC: 10, Lane.COROUTINES: 10, Lane.SCHEDULES: 10}
 
 
 class Clock:
@@ -40,7 +40,12 @@ class Clock:
 
 
 def message(
-    kind: Kind = Kind.CALL, runtime: str = "3.11", payload: bytes = b"payload", code: bytes = CODE, **options: object
+    kind: Kind = Kind.CALL,
+    runtime: str = "3.11",
+    payload: bytes = b"payload",
+    code: bytes = CODE,
+    inputs: tuple[bytes, ...] = (),
+    **options: object,
 ) -> Message:
     """A new message of these options."""
     return Message(
@@ -52,6 +57,7 @@ def message(
         runtime=runtime,
         options=Options(**options),  # type: ignore[arg-type]
         origin='{"cell": "abc"}',
+        inputs=inputs,
     )
 
 

@@ -224,3 +224,31 @@ def test_the_header_is_as_drawn() -> None:
     blob = SEAL.seal(1, purpose=Purpose.RESULT)
     assert isinstance(blob, bytes)
     assert struct.unpack_from("<4sBBBBI", blob) == (b"cllq", 1, 3, *sys.version_info[:2], 1)
+
+
+def test_what_was_sealed_to_be_scheduled_is_signed_anew_for_a_call_and_nothing_else_is(tmp_path: Path) -> None:
+    seal, one, other = Seal(b"secret"), b"1" * 16, b"2" * 16
+    for value in ({"x": 1}, bytes(2**21)):
+        call = seal.seal(value, purpose=Purpose.CALL, job_id=one, code=b"code", spill_dir=tmp_path)
+        kept = seal.resealed(call, purpose=Purpose.CALL, becomes=Purpose.SCHEDULE, of=one, to=one, code=b"code")
+        made = seal.resealed(kept, purpose=Purpose.SCHEDULE, becomes=Purpose.CALL, of=one, to=other, code=b"code")
+        assert seal.open(made, purpose=Purpose.CALL, job_id=other, code=b"code") == value
+        assert isinstance(made, Spill) == isinstance(call, Spill)
+        for wrong in (
+            {"blob": call, "purpose": Purpose.SCHEDULE, "of": one, "code": b"code"},
+            {"blob": kept, "purpose": Purpose.SCHEDULE, "of": other, "code": b"code"},
+            {"blob": kept, "purpose": Purpose.SCHEDULE, "of": one, "code": b"other"},
+        ):
+            with pytest.raises(Untrusted):
+                seal.resealed(**wrong, becomes=Purpose.CALL, to=other)
+        with pytest.raises(Untrusted):
+            seal.open(kept, purpose=Purpose.CALL, job_id=one, code=b"code")
+
+
+def test_what_another_python_has_pickled_is_signed_anew_without_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    seal, one, other = Seal(b"secret"), b"1" * 16, b"2" * 16
+    kept = seal.seal((1,), purpose=Purpose.SCHEDULE, job_id=one)
+    monkeypatch.setattr(sys, "version_info", (3, 99, 0))
+    made = seal.resealed(kept, purpose=Purpose.SCHEDULE, becomes=Purpose.CALL, of=one, to=other)
+    monkeypatch.undo()
+    assert seal.open(made, purpose=Purpose.CALL, job_id=other) == (1,)

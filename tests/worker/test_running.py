@@ -254,6 +254,18 @@ def test_a_full_queue_is_drained_without_a_ring(queue, monkeypatch) -> None:
         assert jobs.wait(timeout=60)
 
 
+def test_a_coroutine_that_comes_due_does_not_wait_for_the_end_of_a_long_queue(queue) -> None:
+    async def now() -> float:
+        return time.time()
+
+    calls = queue.map(time.sleep, [0.02] * 500)
+    delayed = queue.options(delay=1.5).enqueue(now)
+    with cellq.Worker(queue, slots=1, drain=0):
+        delayed.result(timeout=60)
+        assert queue.count()["pending"] > 50
+        calls.cancel()
+
+
 def test_preloaded_modules_are_there_before_a_job_asks(queue, until) -> None:
     def loaded():
         import sys

@@ -41,10 +41,7 @@ class Worker:
     poll_delay = 0.005
     max_jobs = 100
     queue_read_limit = 500
-
-
-if SERVER in os.environ:
-    Worker.redis_settings = RedisSettings.from_dsn(os.environ[SERVER])  # type: ignore[attr-defined]
+    redis_settings = RedisSettings.from_dsn(os.environ.get(SERVER, "redis://"))
 
 
 class Client(Looping):

@@ -34,6 +34,7 @@ from typing import Any, ParamSpec, Self, TypeVar, Unpack
 from cellq import settings
 from cellq.call import Place
 from cellq.client.queue import AsyncQueue
+from cellq.client.schedule import call_of
 from cellq.client.sync import Queue
 from cellq.client.task import Task, TaskChanges, arguments_of, registered_task, told
 from cellq.errors import WorkerUnavailable
@@ -151,8 +152,9 @@ class Worker:
         Args:
             middlewares: wrap the handling of its jobs, inside of the worker's own.
             changes: `max_tries`, `max_age`, `max_rate`, `timeout`, `queue` (which this worker then serves), `priority`,
-                `retries`, `backoff`, `delay`, `key`, `isolated`, and `name` in place of the function's;
-                see `client.task.TaskChanges` and `options.Options`. Durations are seconds.
+                `retries`, `backoff`, `delay`, `expires`, `key`, `concurrency_key`, `max_running`, `after`, `isolated`,
+                and `name` in place of the function's; see `client.task.TaskChanges` and `options.Options`. Durations
+                are seconds.
 
         Raises:
             TypeError, ValueError: there is no such option, its value makes no sense, or the name is taken.
@@ -189,6 +191,7 @@ class Worker:
             middlewares=(*self._above, *self.middlewares),
             of_tasks=of_tasks,
             open_arguments=functools.partial(arguments_of, self.queue),
+            reseal=functools.partial(call_of, self.queue.connection),
         )
 
     def _place(self, task: Task[..., Any]) -> Place:

@@ -17,8 +17,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from types import CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import CellType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, cast
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 from cellq.cell.fingerprint import class_parts
 from cellq.wire.standins import DICT_VIEWS, memory_of, offset, view_of, view_of_dict, viewed
@@ -67,9 +68,13 @@ def _pour(own: Any, copy: Any) -> bool:
 
 def all_in_attributes(kind: Any) -> bool:
     """Whether an instance is nothing but its attributes: made by Python code alone, and pickled the usual way."""
-    usual = kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
+    if kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__:
+        return False
     setter = getattr(kind, "__setstate__", None)
-    return bool(usual and kind.__flags__ & _HEAP_TYPE and (setter is None or isinstance(setter, FunctionType)))
+    if not kind.__flags__ & _HEAP_TYPE or not (setter is None or isinstance(setter, FunctionType)):
+        return False
+    # A type made in C (`sqlite3.Connection`) has neither a place for attributes nor slots.
+    return all(base.__dictoffset__ or "__slots__" in vars(base) for base in kind.__mro__[:-1])
 
 
 def _pour_attributes(own: Any, copy: Any) -> bool:
@@ -117,6 +122,8 @@ def _pour_frame(own: Any, copy: Any) -> bool:
     own._update_inplace(copy)  # what pandas itself calls for inplace=True
     own.attrs.clear()
     own.attrs.update(copy.attrs)
+    for name in own._metadata:  # attributes of a class derived from DataFrame
+        object.__setattr__(own, name, getattr(copy, name, None))
     return True
 
 
@@ -131,7 +138,7 @@ def _pour_generator(own: Any, copy: Any) -> bool:
 
 
 def _pour_random_state(own: Any, copy: Any) -> bool:
-    own.set_state(copy.get_state())
+    own.set_state(copy.get_state(legacy=False))
     return True
 
 
@@ -159,6 +166,8 @@ _WAYS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Any], bool]], ...] = (
     (lambda own: type(own) in _loaded("numpy", "ndarray"), _pour_array),
     (lambda own: isinstance(own, _loaded("pandas", "DataFrame", "Series")), _pour_frame),
     (lambda own: isinstance(own, SimpleNamespace), _pour_attributes),
+    (lambda own: isinstance(own, _loaded("PIL.Image", "Image")), _pour_attributes),
+    (lambda own: isinstance(own, _loaded("PIL.ImageDraw", "ImageDraw")), _pour_attributes),
     (lambda own: isinstance(own, random.Random), _pour_random),
     (lambda own: type(own) in _loaded("numpy.random", "Generator"), _pour_generator),
     (lambda own: type(own) in _loaded("numpy.random", "RandomState"), _pour_random_state),
@@ -202,22 +211,25 @@ class Substitution:
         self._seen[id(item)] = item
         if isinstance(item, tuple | frozenset | MethodType):
             self._seen[id(item)] = self._again(item)
-        elif self._arrays and type(item) in _loaded("numpy", "ndarray"):
-            self._seen[id(item)] = self._view(item)
+        elif type(item) in ndarrays():
+            self._seen[id(item)] = shown = self._view(item)
+            if shown is item and item.dtype == object:  # `plt.subplots` gives axes in such
+                self._replace(list(enumerate(item.flat)), item.flat.__setitem__)
         elif isinstance(item, DICT_VIEWS):
             mapping = viewed(item)
             own = self.put(mapping)
             self._seen[id(item)] = item if own is mapping else view_of_dict(own, type(item).__name__)
+        elif type(item) is MappingProxyType:
+            mapping = viewed(item)
+            own = self.put(mapping)
+            self._seen[id(item)] = item if own is mapping else MappingProxyType(own)
         elif isinstance(item, list | deque):
             self._replace(list(enumerate(item)), item.__setitem__)
         elif isinstance(item, dict):
             self._keys(item)
             self._replace(list(item.items()), partial(dict.__setitem__, item))
         elif isinstance(item, set):
-            if not self._own.keys().isdisjoint(map(id, item)):
-                held = [self.put(part) for part in item]
-                item.clear()
-                item.update(held)
+            self._members(item)
         elif isinstance(item, CellType):
             with suppress(ValueError):  # not filled yet
                 self._replace([("cell_contents", item.cell_contents)], partial(setattr, item))
@@ -226,6 +238,16 @@ class Substitution:
                 self.inside(cell)
             for name in ("__defaults__", "__kwdefaults__"):
                 self._replace([(name, getattr(item, name))], partial(setattr, item))
+        elif type(item) is ref:
+            target = item()
+            own = self.put(target)
+            self._seen[id(item)] = item if own is target else ref(own)
+        elif isinstance(item, WeakValueDictionary):
+            self._replace(list(item.items()), item.__setitem__)
+        elif isinstance(item, WeakKeyDictionary):
+            self._keys(item)
+        elif isinstance(item, WeakSet):
+            self._members(item)
         elif isinstance(item, partial):
             cast("Any", item).__setstate__(
                 (self.put(item.func), self.put(item.args), self.put(item.keywords), vars(item))
@@ -255,6 +277,12 @@ class Substitution:
             return item
         make = getattr(type(item), "_make", None)  # of named tuples
         return make(held) if make is not None else type(item)(held)
+
+    def _members(self, item: Any) -> None:
+        if not self._own.keys().isdisjoint(map(id, item)):
+            held = [self.put(part) for part in item]
+            item.clear()
+            item.update(held)
 
     def _keys(self, item: Any) -> None:
         if self._own.keys().isdisjoint(map(id, item)):

@@ -151,7 +151,7 @@ def _handler(handler: logging.Handler) -> tuple[Any, ...] | None:
     if type(handler) is not logging.StreamHandler:
         return ("null", handler.level, None) if type(handler) is logging.NullHandler else None
     stream = str(getattr(handler.stream, "name", "")).strip("<>")  # kernels leave the brackets out
-    return "stdout" if stream == "stdout" else "stderr", handler.level, shape
+    return (stream, handler.level, shape) if stream in ("stdout", "stderr") else None
 
 
 def _apply_logging(state: Any) -> None:

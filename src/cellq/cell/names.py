@@ -37,6 +37,7 @@ CODE_MAGICS = frozenset({"time", "timeit", "prun", "memit", "mprun", "lprun", "c
 DYNAMIC = frozenset(
     {"eval", "exec", "globals", "locals", "vars", "compile", "query", "user_ns", "ev", "from_formula", "sqldf", "sql"}
     | {"ols", "glm", "logit", "probit", "mixedlm", "gls", "wls", "dmatrix", "dmatrices"}
+    | {"dir", "__main__", "testmod", "run_docstring_examples", "loadTestsFromModule"}
 )
 """Names and attributes that let code look names up at run time."""
 
@@ -271,6 +272,7 @@ class _Walk:
                 self.stores.add(store)
             elif isinstance(node, ast.Call):
                 self.magic(node)
+                self.formula = self.formula or ast.unparse(node.func) == "unittest.main"  # runs what `__main__` holds
             elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
                 self.star = True
             elif isinstance(node, ast.AnnAssign) and node.value is None and isinstance(node.target, ast.Name):

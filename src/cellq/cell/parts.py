@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 from weakref import ref
@@ -24,6 +25,8 @@ from weakref import ref
 from cellq.cell.fingerprint import fingerprint
 from cellq.cell.grafting import all_in_attributes, is_known_kind, slot_names
 from cellq.wire.standins import memory_of
+
+_WIDTH = 1_000  # items looked at in one container
 
 MOST = 200_000
 """Objects that are told apart; in values with more of them, those beyond are copies when they come home."""
@@ -43,11 +46,20 @@ def _is_part(thing: Any) -> bool:
     return isinstance(thing, _PARTS) or is_known_kind(thing) or all_in_attributes(type(thing))
 
 
+def _one_step_down(namespace: Mapping[str, object]) -> Iterator[object]:
+    for value in namespace.values():
+        yield value
+        attributes = getattr(value, "__dict__", None)
+        held = value if isinstance(value, dict) else attributes if type(attributes) is dict else {}
+        inside = value if isinstance(value, list | tuple) else held.values()
+        yield from islice(inside, _WIDTH)
+
+
 def shared_memory(namespace: Mapping[str, object]) -> dict[int, Any]:
-    """The NumPy arrays that several names show parts of, each by the id of the array that owns the memory."""
+    """The NumPy arrays that several names, or what these hold, show parts of, by the id of who owns the memory."""
     numpy: Any = sys.modules.get("numpy")
     found: dict[int, list[Any]] = {}
-    for value in {id(value): value for value in namespace.values()}.values() if numpy is not None else ():
+    for value in {id(value): value for value in _one_step_down(namespace)}.values() if numpy is not None else ():
         if type(value) is numpy.ndarray:
             found.setdefault(id(memory_of(value)), []).append(value)
     shared = {}

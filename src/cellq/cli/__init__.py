@@ -33,10 +33,15 @@ _COMMANDS = {
         "start": ("workers", "Start a worker in the background."),
         "workers": ("workers", "List the workers that are alive, or stop those on this machine."),
     },
+    "Schedules": {
+        "schedules": ("schedules", "List what is enqueued by cron; pause, resume or remove it."),
+    },
     "Queues": {
+        "top": ("top", "Watch queues, workers and running jobs live."),
         "size": ("queues", "Count jobs by queue and state."),
         "pause": ("queues", "Start no more jobs of a queue until it is resumed."),
         "resume": ("queues", "Take a pause back."),
+        "limit": ("queues", "Let at most N jobs of a queue run at once."),
         "clear": ("queues", "Delete the jobs that wait in a queue."),
         "prune": ("queues", "Delete jobs that ended long ago."),
     },

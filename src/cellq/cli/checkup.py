@@ -21,6 +21,7 @@ from cellq.message import Counts, Filter, Row, State, WorkerInfo
 from cellq.store.contract import Store
 from cellq.store.sqlite.schema import APPLICATION_ID
 from cellq.store.sqlite.statements import migrations
+from cellq.timetable import own_counts, own_rows
 
 _LITTLE_SPACE = 1_000_000_000
 _NO_SPACE = 100_000_000
@@ -140,7 +141,7 @@ def _diagnosis(error: sqlite3.Error) -> tuple[str, str, str]:
 async def _of_contents(url: str) -> list[Finding]:
     try:
         async with opened(url) as store:
-            counts = await store.count()
+            counts = own_counts(await store.count())
             waiting = await _rows(store, State.PENDING)
             running = await _rows(store, State.RUNNING)
     except StoreUnavailable as error:
@@ -158,7 +159,7 @@ async def _rows(store: Store, state: State) -> list[Row]:
     after = None
     while len(rows) < _MANY:
         page = await store.find(Filter(states=(state,)), after, _PAGE)
-        rows += page.rows
+        rows += own_rows(page.rows)
         after = page.after
         if after is None:
             break

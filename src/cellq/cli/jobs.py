@@ -10,12 +10,14 @@ from typing import Any
 import click
 
 from cellq.cli.place import find_job, opened, url_option
-from cellq.cli.screen import clock, duration, iso, print_json, print_table, visible
+from cellq.cli.screen import clock, duration, iso, number, print_json, print_table, visible
 from cellq.client.sync import Queue
 from cellq.ids import id_text, short_id
 from cellq.message import Filter, Row, State, WorkerInfo
+from cellq.timetable import own_rows
 
 _PAGE = 500
+_UNWILLING = ("dependency", "expired")  # causes of a cancelling that nobody asked for
 
 
 @click.command()
@@ -35,9 +37,10 @@ def jobs(url: str, states: tuple[str, ...], queue: str | None, name: str | None,
     """List jobs, newest first.
 
     With --json, an array of objects with the keys id, short, name, task, kind (call, coroutine, cell), queue, state
-    (pending, running, completed, failed, cancelled), cancelling, priority, attempt, retries, timeout, key, runtime,
-    created, due, started, finished, duration, worker, progress, failure (null, or cause, types, message, traceback) and
-    origin. Times are ISO 8601 in UTC, durations seconds; what there is not is null.
+    (pending, running, completed, failed, cancelled), cancelling, priority, attempt, retries, timeout, key,
+    concurrency_key, max_running (of the jobs with that key, at once), runtime, created, due, expires, after (ids of the
+    jobs it still waits for), started, finished, duration, worker, progress, failure (null, or cause, types, message,
+    traceback) and origin. Times are ISO 8601 in UTC, durations seconds; what there is not is null.
     """
     wanted = Filter(queue=queue, states=tuple(State(state) for state in states), name=name)
     rows, more = asyncio.run(_newest(url, wanted, limit))
@@ -56,8 +59,8 @@ def jobs(url: str, states: tuple[str, ...], queue: str | None, name: str | None,
                 row.name or row.task,
                 row.queue,
                 duration(time.time() - row.created),
-                _took(row),
-                _remark(row),
+                took(row),
+                remark(row),
             )
             for row in rows
         ],
@@ -73,7 +76,7 @@ async def _newest(url: str, wanted: Filter, limit: int) -> tuple[list[Row], bool
         after = None
         while len(rows) < limit:
             page = await store.find(wanted, after, min(_PAGE, limit - len(rows)))
-            rows += page.rows
+            rows += page.rows if wanted.queue else own_rows(page.rows)
             after = page.after
             if after is None:
                 break
@@ -87,12 +90,14 @@ async def _newest(url: str, wanted: Filter, limit: int) -> tuple[list[Row], bool
 def show(url: str, job: str, as_json: bool) -> None:
     """Show one job: its state, its times, why it failed."""
     with Queue(url) as queue:
-        row = find_job(queue, job).row()
+        found = find_job(queue, job)
+        row = found.row()
+        waits_for = found.why()
         workers = {worker.id: worker for worker in queue.workers()} if row.worker else {}
     if as_json:
         print_json(record(row))
         return
-    for heading, text in _facts(row, workers):
+    for heading, text in _facts(row, workers, waits_for):
         click.echo(f"{heading:<9} {visible(text)}")
     if row.failure is not None and row.failure.traceback:
         click.echo()
@@ -116,9 +121,13 @@ def record(row: Row) -> dict[str, Any]:
         "retries": row.retries,
         "timeout": row.timeout,
         "key": row.key,
+        "concurrency_key": row.concurrency_key,
+        "max_running": row.max_running if row.concurrency_key is not None else None,
         "runtime": row.runtime or None,
         "created": iso(row.created),
         "due": iso(row.due),
+        "expires": iso(row.expires),
+        "after": [id_text(parent) for parent in row.after],
         "started": iso(row.started),
         "finished": iso(row.finished),
         "duration": _seconds(row),
@@ -136,7 +145,7 @@ def record(row: Row) -> dict[str, Any]:
     }
 
 
-def _facts(row: Row, workers: dict[bytes, WorkerInfo]) -> list[tuple[str, str]]:
+def _facts(row: Row, workers: dict[bytes, WorkerInfo], waits_for: str) -> list[tuple[str, str]]:
     """What `show` tells, line by line."""
     facts = [
         ("job", id_text(row.id)),
@@ -147,15 +156,21 @@ def _facts(row: Row, workers: dict[bytes, WorkerInfo]) -> list[tuple[str, str]]:
     ]
     if row.key is not None:
         facts.append(("key", row.key))
+    if row.concurrency_key is not None:
+        facts.append(("shares", f"{row.concurrency_key}, of which {row.max_running} may run at once"))
     facts.append(("created", clock(row.created)))
     if row.due is not None and row.state is State.PENDING:
         facts.append(("due", clock(row.due)))
+    if row.expires is not None:
+        facts.append(("expires", clock(row.expires)))
+    if waits_for:
+        facts.append(("waits", waits_for))
     if row.started is not None:
         facts.append(("started", clock(row.started)))
     if row.finished is not None:
         facts.append(("finished", clock(row.finished)))
-    if _took(row):
-        facts.append(("took", _took(row) + (f" (may take {duration(row.timeout)})" if row.timeout else "")))
+    if took(row):
+        facts.append(("took", took(row) + (f" (may take {duration(row.timeout)})" if row.timeout else "")))
     if row.attempt or row.retries:
         facts.append(("attempt", f"{row.attempt} of {row.retries + 1}"))
     if row.state is State.RUNNING and row.worker:
@@ -172,18 +187,23 @@ def _facts(row: Row, workers: dict[bytes, WorkerInfo]) -> list[tuple[str, str]]:
     return facts
 
 
-def _remark(row: Row) -> str:
+def remark(row: Row) -> str:
     """What else a line of the list says."""
     said = []
     if row.state is State.PENDING and row.due is not None:
         said.append(f"due in {duration(row.due - time.time())}")
+    if row.after:
+        said.append(f"waits for {number(len(row.after), 'job')}")
+    if row.expires is not None:
+        said.append(f"expires in {duration(row.expires - time.time())}")
     if row.state is State.PENDING and row.attempt:
         said.append(f"tried {row.attempt} of {row.retries + 1} times")
     elif row.attempt > 1:
         said.append(f"attempt {row.attempt} of {row.retries + 1}")
     if row.state is State.RUNNING:
         said += [_bar(bar) for bar in _bars(row)[:1]]
-    if row.state is State.FAILED and row.failure is not None:
+    unwilling = row.state is State.CANCELLED and row.failure is not None and row.failure.cause in _UNWILLING
+    if unwilling or (row.state is State.FAILED and row.failure is not None):
         said.append(_reason(row))
     return ", ".join(said)
 
@@ -203,7 +223,7 @@ def _seconds(row: Row) -> float | None:
     return round(max(0.0, (time.time() if row.finished is None else row.finished) - row.started), 3)
 
 
-def _took(row: Row) -> str:
+def took(row: Row) -> str:
     seconds = _seconds(row)
     return "" if seconds is None else duration(seconds)
 

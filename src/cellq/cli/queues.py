@@ -1,4 +1,4 @@
-"""Queues as a whole: `cellq size`, `pause`, `resume`, `clear`, `prune`."""
+"""Queues as a whole: `cellq size`, `pause`, `resume`, `limit`, `clear`, `prune`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cellq.cli.screen import duration, iso, number, print_json, print_table, vis
 from cellq.client.sync import Queue
 from cellq.errors import CellqError
 from cellq.message import Action, Changed, Counts, Filter, QueueCount, QueueSettings, State
+from cellq.timetable import own_counts
 
 _PAGE = 500
 
@@ -39,9 +40,10 @@ def size(url: str, as_json: bool) -> None:
     """Count jobs by queue and state.
 
     With --json, an object with the keys queues, total, workers, slots and busy. queues maps the name of each queue to
-    its counts (pending, running, completed, failed, cancelled), paused, oldest (when its oldest pending job was
-    enqueued, ISO 8601 in UTC, or null) and waiting (for how many seconds that job has been waiting, or null); total has
-    the counts of all queues; slots and busy are sums over the workers that are alive.
+    its counts (pending, running, completed, failed, cancelled), paused, max_running (how many of its jobs may run at
+    once, or null), oldest (when its oldest pending job was enqueued, ISO 8601 in UTC, or null) and waiting (for how
+    many seconds that job has been waiting, or null); total has the counts of all queues; slots and busy are sums over
+    the workers that are alive.
     """
     counts = asyncio.run(_count(url))
     total = {state.value: sum(line.states.get(state, 0) for line in counts.queues.values()) for state in State}
@@ -66,7 +68,7 @@ def size(url: str, as_json: bool) -> None:
                 name,
                 *(f"{line.states.get(state, 0):,}" for state in State),
                 "" if line.oldest is None else duration(time.time() - line.oldest),
-                "paused" if line.paused else "",
+                _settings(line),
             )
             for name, line in counts.queues.items()
         ],
@@ -76,13 +78,21 @@ def size(url: str, as_json: bool) -> None:
 
 async def _count(url: str) -> Counts:
     async with opened(url) as store:
-        return await store.count()
+        return own_counts(await store.count())
+
+
+def _settings(line: QueueCount) -> str:
+    said = ["paused"] if line.paused else []
+    if line.max_running is not None:
+        said.append(f"at most {line.max_running:,} at once")
+    return ", ".join(said)
 
 
 def _record(line: QueueCount) -> dict[str, Any]:
     return {
         **{state.value: line.states.get(state, 0) for state in State},
         "paused": line.paused,
+        "max_running": line.max_running,
         "oldest": iso(line.oldest),
         "waiting": None if line.oldest is None else round(max(0.0, time.time() - line.oldest), 3),
     }
@@ -112,6 +122,21 @@ def resume(url: str, queue: str) -> None:
     with Queue(url, _named(queue)) as line:
         line.resume()
     click.echo(f"queue {visible(queue)} goes on")
+
+
+@click.command()
+@url_option()
+@click.argument("queue")
+@click.argument("most", metavar="N", type=click.IntRange(min=0, max=2**31 - 1))
+def limit(url: str, queue: str, most: int) -> None:
+    """Let at most N jobs of a queue run at once.
+
+    On all workers together; 0 lifts the limit. Jobs that run already run on.
+    """
+    with Queue(url, _named(queue)) as line:
+        line.limit(most or None)
+    said = f"runs at most {number(most, 'job')} at once" if most else "has no limit"
+    click.echo(f"queue {visible(queue)} {said}")
 
 
 @click.command()

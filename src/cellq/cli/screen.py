@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import click
 
-_STYLES = {
+STYLES = {
     "running": "blue",
     "stopping": "yellow",
     "completed": "green",
@@ -63,7 +63,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, elast
         else:
             table.add_column(heading, no_wrap=True, overflow="ignore", min_width=width)
     for line in lines:
-        table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in line))
+        table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in line))
     Console(highlight=False).print(table)
 
 

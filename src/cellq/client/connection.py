@@ -28,7 +28,9 @@ from cellq.ids import JobId, id_text
 from cellq.message import Action, Blob, Message, Part, Pushed, Row
 from cellq.store import open_store, shown_url
 from cellq.store.contract import Here, Store
-from cellq.wire.sealing import Seal
+from cellq.wire.inputs import Handle
+from cellq.wire.pickling import Label
+from cellq.wire.sealing import Purpose, Seal
 
 
 class _Session:
@@ -102,6 +104,18 @@ class Connection:
     def functions(self) -> Functions:
         """What seals this user's functions."""
         return Functions(self.seal)
+
+    def sealed_call(
+        self, value: object, job_id: JobId, code: bytes, label: Label, met: list[Handle] | None = None
+    ) -> Blob:
+        """What a job is to be run with, sealed for it alone; see `Seal.seal`.
+
+        Raises:
+            NotPicklable: something in it cannot travel; the message names it.
+        """
+        return self.seal.seal(
+            value, purpose=Purpose.CALL, job_id=job_id, code=code, label=label, spill_dir=self.spill_dir, met=met
+        )
 
     @property
     def spill_dir(self) -> Path | None:

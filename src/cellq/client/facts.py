@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from cellq.client.handle import Held
 from cellq.client.record import Record
 from cellq.ids import id_text, short_id
 from cellq.message import Failure, Row, State
@@ -16,12 +17,16 @@ def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-class Facts:
+class Facts(Held):
     """A job as its row tells it. A handle says where the row comes from: from the store now, or as last seen."""
 
     __slots__ = ()
 
     _record: Record
+
+    def held(self) -> list[Record]:
+        """See `Held`."""
+        return [self._record]
 
     def _row_now(self) -> Row | None:
         """The row as last seen; None for a job just enqueued, of which nothing has been read."""

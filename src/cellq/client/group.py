@@ -7,17 +7,18 @@ Made for tens of thousands: whatever is asked about a group costs a few reads of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION
-from typing import Generic, NamedTuple, TypeVar, cast, overload
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, overload
 
 from cellq.client.connection import Connection
 from cellq.client.endings import Endings, deadline_after, until
-from cellq.client.job import AsyncJob
+from cellq.client.handle import Held
+from cellq.client.job import AsyncJob, record_again
 from cellq.client.portal import Ask, awaiting, portal
 from cellq.client.record import Record, by_connection, change, fetch, survey
 from cellq.errors import CellqError, NotReady
-from cellq.ids import JobId
+from cellq.ids import JobId, id_text
 from cellq.message import Action, Changed, State
 
 R = TypeVar("R")
@@ -37,7 +38,7 @@ class Progress(NamedTuple):
         return ", ".join([f"{self.done} of {self.total} done", *more])
 
 
-class AsyncJobGroup(Generic[R]):
+class AsyncJobGroup(Held, Generic[R]):
     """Jobs that belong together, in the order in which they were enqueued, for coroutines. Made by `AsyncQueue.map`.
 
     Iterate it for its jobs; `len` and `[index]` work as for a list.
@@ -45,9 +46,18 @@ class AsyncJobGroup(Generic[R]):
 
     __slots__ = ("_ask", "_records")
 
+    several: ClassVar[bool] = True
+
     def __init__(self, records: Iterable[Record], *, ask: Ask = awaiting) -> None:
         self._records = list(records)
         self._ask = ask
+
+    def held(self) -> list[Record]:
+        """See `Held`."""
+        return self._records
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_found_again, (traces(self._records),))
 
     def __len__(self) -> int:
         return len(self._records)
@@ -142,6 +152,25 @@ class AsyncJobGroup(Generic[R]):
             if what is Changed.DONE:
                 record.forget()
         return changed
+
+
+Trace = tuple[str, str, str]
+"""Where a job is, its id, and what people call it."""
+
+
+def traces(records: Sequence[Record]) -> list[Trace]:
+    """What of a group travels into jobs and other processes: where its jobs are."""
+    return [(record.connection.full_url, id_text(record.id), record.label) for record in records]
+
+
+def records_again(found: Sequence[Trace]) -> list[Record]:
+    """The records behind a group that has travelled; those of one store share a connection."""
+    known: dict[str, Connection] = {}
+    return [record_again(known.setdefault(url, Connection(url)), text, label) for url, text, label in found]
+
+
+def _found_again(found: Sequence[Trace]) -> AsyncJobGroup[Any]:
+    return AsyncJobGroup(records_again(found))
 
 
 async def change_all(records: Iterable[Record], action: Action, ask: Ask) -> list[Changed]:

@@ -131,7 +131,8 @@ class AsyncJob(Facts, Generic[R]):
         await self._record.look()
         row, connection = self._record.row, self._record.connection
         assert row is not None
-        return waiting.why(row, await (await connection.ready()).count(), connection.url, time.time())
+        around = await waiting.surroundings(await connection.ready(), connection.url, row)
+        return waiting.why(row, around, time.time())
 
     async def cancel(self) -> Changed:
         """Stop it, or take it out of its queue. Legal in every state, and may be repeated.
@@ -146,7 +147,8 @@ class AsyncJob(Facts, Generic[R]):
         """Run an ended job once more, with all its attempts before it; its old result and log are gone.
 
         Returns:
-            "done", "already" (it is pending), "refused" (it is running) or "unknown".
+            "done", "already" (it is pending), "refused" (it is running, or is to run after a job that did not complete
+            and will not by itself: retry that one first) or "unknown".
         """
         changed = await self._change(Action.RETRY)
         if changed is Changed.DONE:
@@ -219,9 +221,9 @@ class AsyncJob(Facts, Generic[R]):
                 yield json.loads(event.data)["text"]
 
 
-def record_again(url: str, text: str, label: str) -> Record:
+def record_again(where: str | Connection, text: str, label: str) -> Record:
     """The record behind a pickled handle: handles may travel into jobs and other processes, by reference."""
-    return Record(Connection(url), parse_id(text), label)
+    return Record(Connection(where) if isinstance(where, str) else where, parse_id(text), label)
 
 
 def _found_again(url: str, text: str, label: str) -> AsyncJob[Any]:

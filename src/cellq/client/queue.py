@@ -6,21 +6,24 @@ the moment of the call, and what cannot be pickled is refused before a row exist
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import tzinfo
 from types import BuiltinFunctionType
-from typing import Any, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 from cellq import settings
+from cellq.client.changes import OptionChanges, changed_options, line_limit
 from cellq.client.connection import Connection, origin
 from cellq.client.facts import Facts
 from cellq.client.group import AsyncJobGroup, change_all
+from cellq.client.inputs import check_known, held_ids, job_id_of
 from cellq.client.job import AsyncJob
 from cellq.client.portal import Ask, awaiting, blocking
 from cellq.client.record import Record, enqueued
+from cellq.client.schedule import AsyncSchedule, schedule, schedules
 from cellq.errors import Expired
 from cellq.ids import JobId, id_text, new_id, parse_id
 from cellq.message import (
@@ -39,27 +42,14 @@ from cellq.message import (
 )
 from cellq.options import Options
 from cellq.store.contract import Store
+from cellq.timetable import own_rows
+from cellq.wire.inputs import Handle
 from cellq.wire.pickling import Label
-from cellq.wire.sealing import Purpose
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _PAGE = 500
-
-
-class OptionChanges(TypedDict, total=False):
-    """The options of a job; their meaning is told by `options.Options`."""
-
-    queue: str
-    name: str
-    priority: int
-    timeout: float | None
-    retries: int
-    backoff: float
-    delay: float
-    key: str | None
-    isolated: bool
 
 
 class AsyncQueue:
@@ -113,14 +103,15 @@ class AsyncQueue:
         """The same queue with other options for what it enqueues; shares the connection.
 
         Args:
-            changes: `priority`, `timeout`, `retries`, `backoff`, `delay`, `key`, `name`, `queue`, `isolated`, as
-                told by `options.Options`. Durations are seconds.
+            changes: `priority`, `timeout`, `retries`, `backoff`, `delay`, `expires`, `key`, `concurrency_key`,
+                `max_running`, `after`, `name`, `queue`, `isolated`, as told by `options.Options`. Durations are
+                seconds. `after` takes one job or several: handles, groups, ids.
 
         Raises:
             TypeError: there is no such option, or its value has the wrong type.
-            ValueError: its value is impossible.
+            ValueError: its value is impossible, or a job to run after lives in another store.
         """
-        return self.with_options(changed_options(self._options, changes))
+        return self.with_options(changed_options(self._options, changes, self._connection))
 
     def with_options(self, options: Options) -> Self:
         """The same queue with exactly these options; shares the connection."""
@@ -153,9 +144,15 @@ class AsyncQueue:
 
         With the option `key`, and a live job of that key, the answer is that job.
 
+        A job anywhere in the arguments becomes what that job returned, and a group the list of what its jobs returned:
+        the call runs once they have completed. (To pass a handle itself, pass `job.id`, and let the function ask
+        `Queue.get`.)
+
         Raises:
             TypeError: `fn` cannot be called.
+            ValueError: a job in the arguments lives in another store.
             NotPicklable: an argument, or something the function uses, cannot travel; the message names it.
+            Expired: a job that it is to run after is not in the store (any more).
             StoreUnavailable: the store cannot be reached.
         """
         message, code = self._call(fn, args, kwargs)
@@ -172,7 +169,7 @@ class AsyncQueue:
 
         Raises:
             ValueError: with the option `key`, of which only one job may live.
-            TypeError, NotPicklable, StoreUnavailable: as `enqueue`.
+            TypeError, NotPicklable, Expired, StoreUnavailable: as `enqueue`.
         """
         if not iterables:
             raise TypeError("map needs at least one iterable of arguments")
@@ -185,7 +182,7 @@ class AsyncQueue:
         messages = []
         for args in zip(*iterables, strict=False):
             job_id = new_id()
-            payload = self._seal((args, {}), job_id, digest, fn)
+            payload, inputs = self._seal((args, {}), job_id, digest, fn)
             messages.append(
                 Message(
                     id=job_id,
@@ -196,6 +193,7 @@ class AsyncQueue:
                     runtime=settings.RUNTIME,
                     options=options,
                     origin=came_from,
+                    inputs=inputs,
                 )
             )
         return AsyncJobGroup(await self._push(messages, {digest: blob}) if messages else [], ask=self._ask)
@@ -217,7 +215,7 @@ class AsyncQueue:
             kind=Kind.CELL,
             task=task,
             code=b"",
-            payload=self._seal(parcel, job_id, b"", task),
+            payload=self._connection.sealed_call(parcel, job_id, b"", task),
             runtime=settings.RUNTIME,
             options=self._options,
             origin=origin,
@@ -229,15 +227,17 @@ class AsyncQueue:
     ) -> tuple[Message, dict[bytes, Blob]]:
         kind, task, digest, blob = self._code(fn)
         job_id = new_id()
+        payload, inputs = self._seal((args, kwargs), job_id, digest, fn)
         message = Message(
             id=job_id,
             kind=kind,
             task=task,
             code=digest,
-            payload=self._seal((args, kwargs), job_id, digest, fn),
+            payload=payload,
             runtime=settings.RUNTIME,
             options=self._options,
             origin=origin(),
+            inputs=inputs,
         )
         return message, {digest: blob}
 
@@ -252,14 +252,21 @@ class AsyncQueue:
         task = getattr(inner, "__qualname__", None) or type(inner).__qualname__
         return (kind, task, *self._connection.functions.seal(fn))
 
-    def _seal(self, value: object, job_id: JobId, digest: bytes, label: Label) -> Blob:
-        connection = self._connection
-        return connection.seal.seal(
-            value, purpose=Purpose.CALL, job_id=job_id, code=digest, label=label, spill_dir=connection.spill_dir
-        )
+    def _seal(
+        self, arguments: tuple[tuple[Any, ...], dict[str, Any]], job_id: JobId, digest: bytes, fn: Label
+    ) -> tuple[Blob, tuple[JobId, ...]]:
+        """The arguments of a call, sealed, and the jobs among them."""
+        met: list[Handle] = []
+        payload = self._connection.sealed_call(arguments, job_id, digest, fn, met)
+        return payload, held_ids(met, self._connection) if met else ()
 
     async def _push(self, messages: Sequence[Message], code: dict[bytes, Blob]) -> list[Record]:
         connection = self._connection
+        parents = {
+            job_id for message in messages if message.inputs or message.options.after for job_id in message.parents
+        }
+        if parents:
+            await self._ask(check_known(connection, sorted(parents)))
         try:
             pushed = self._push_here(messages, code)
             if pushed is None:
@@ -340,7 +347,7 @@ class AsyncQueue:
         after = None
         while limit is None or len(rows) < limit:
             page = await store.find(wanted, after, _PAGE if limit is None else min(_PAGE, limit - len(rows)))
-            rows += page.rows
+            rows += page.rows if wanted.queue else own_rows(page.rows)
             after = page.after
             if after is None:
                 break
@@ -364,6 +371,40 @@ class AsyncQueue:
         line = (await (await self._connection.ready()).count()).queues.get(self.name)
         return dict(line.states) if line is not None else {}
 
+    async def cron(
+        self,
+        name: str,
+        expression: str,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        zone: str | tzinfo | None = None,
+        missed: str = "once",
+        **kwargs: Any,
+    ) -> AsyncSchedule:
+        """Enqueue a call, as things are now, at every instant of a cron expression; any worker of the store does that.
+
+        A schedule of that name is replaced, and one that is the same already stays as it is. Its jobs are of this line,
+        have the options of this object, and are called `name` if it has no other for them.
+
+        Args:
+            expression: minute, hour, day, month, weekday: "*/5 * * * *", "30 2 * * MON-FRI", or "@daily" and its like.
+            zone: the time zone of the expression ("Europe/Berlin"); this machine's when None.
+            missed: what becomes of instants that pass while nothing runs: "once" makes up one for all, "skip" none.
+
+        Raises:
+            ValueError: the expression or the zone is none, or it waits for other jobs.
+            TypeError, NotPicklable, StoreUnavailable: as `enqueue`.
+        """
+        call, code = self._call(fn, args, kwargs)
+        return await schedule(
+            self._connection, call, code, name=name, expression=expression, zone=zone, missed=missed, ask=self._ask
+        )
+
+    async def schedules(self) -> list[AsyncSchedule]:
+        """The schedules of the whole store, by name."""
+        return await schedules(self._connection, self._ask)
+
     async def workers(self) -> list[WorkerInfo]:
         """The workers of the store that are alive, whatever queues they serve."""
         return await self._ask(self._workers())
@@ -380,6 +421,16 @@ class AsyncQueue:
     async def resume(self) -> None:
         """Take `pause` back."""
         await self._ask(self._tune(QueueSettings(paused=False)))
+
+    async def limit(self, most: int | None) -> None:
+        """Let at most so many jobs of this line run at once, on all workers together; None lifts the limit.
+
+        Takes effect at once for what has not started. (For limits across lines see the option `concurrency_key`.)
+
+        Raises:
+            TypeError, ValueError: it is no whole number of 1 or more.
+        """
+        await self._ask(self._tune(line_limit(most)))
 
     async def _tune(self, line: QueueSettings) -> None:
         await (await self._connection.ready()).tune(self.name, line)
@@ -426,36 +477,6 @@ class AsyncQueue:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def changed_options(options: Options, changes: OptionChanges) -> Options:
-    """The options with these changes.
-
-    Raises:
-        TypeError: there is no such option, or its value has the wrong type.
-        ValueError: its value is impossible.
-    """
-    unknown = [name for name in changes if name not in OptionChanges.__annotations__]
-    if unknown:
-        raise TypeError(f"there is no option {unknown[0]!r}; known are {', '.join(OptionChanges.__annotations__)}")
-    return dataclasses.replace(options, **changes)
-
-
-def job_id_of(job: Facts | str | bytes) -> JobId:
-    """The id of a job given as a handle, as UUID text or as 16 bytes.
-
-    Raises:
-        TypeError, ValueError: it is no such thing.
-    """
-    if isinstance(job, Facts):
-        return parse_id(job.id)
-    if isinstance(job, bytes):
-        if len(job) != 16:
-            raise ValueError(f"{job!r} is not a job id: those have 16 bytes")
-        return job
-    if not isinstance(job, str):
-        raise TypeError(f"a job or its id is needed, not {job!r}")
-    return parse_id(job)
 
 
 def _made_again(url: str, options: Options) -> AsyncQueue:

@@ -23,17 +23,20 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from cellq import settings
 from cellq.call import Arguments, Message
-from cellq.client.connection import origin
+from cellq.client.changes import OptionChanges, changed_options
+from cellq.client.connection import Connection, origin
 from cellq.client.group import AsyncJobGroup
+from cellq.client.inputs import as_handles, held_ids
 from cellq.client.job import AsyncJob
 from cellq.client.portal import Ask, awaiting, blocking, settle
-from cellq.client.queue import AsyncQueue, OptionChanges, changed_options
+from cellq.client.queue import AsyncQueue
 from cellq.client.record import Record
 from cellq.client.sync import Job, JobGroup
 from cellq.ids import name_digest, parse_id
 from cellq.message import Blob, Claim, Kind
 from cellq.message import Message as Sealed
 from cellq.options import Options, per_second, seconds
+from cellq.wire.inputs import Handle
 from cellq.wire.sealing import Purpose
 
 P = ParamSpec("P")
@@ -126,7 +129,7 @@ class Task(Generic[P, R]):
         Raises:
             TypeError, ValueError: as the decorator.
         """
-        options, rules = told(self._options, changes)
+        options, rules = told(self._options, changes, self.queue.connection if "after" in changes else None)
         made = Task(
             self.fn,
             name=self.name,
@@ -142,6 +145,8 @@ class Task(Generic[P, R]):
 
     def message(self, *args: P.args, **kwargs: P.kwargs) -> Message:
         """One call, not enqueued yet. Its arguments are pickled when it is sent.
+
+        A job anywhere in the arguments becomes what that job returned; see `AsyncQueue.enqueue`.
 
         Raises:
             TypeError: the function does not take these arguments.
@@ -161,7 +166,9 @@ class Task(Generic[P, R]):
 
         Raises:
             TypeError: the function does not take these arguments.
+            ValueError: a job in the arguments lives in another store.
             NotPicklable: an argument cannot travel; the message names it.
+            Expired: a job that it is to run after is not in the store (any more).
             StoreUnavailable: the store cannot be reached.
         """
         return AsyncJob((await self._push([self.message(*args, **kwargs)], awaiting))[0])
@@ -178,7 +185,7 @@ class Task(Generic[P, R]):
 
         Raises:
             TypeError, ValueError: one of them is no message of a task, or belongs into another store.
-            NotPicklable, StoreUnavailable: as `send`.
+            NotPicklable, Expired, StoreUnavailable: as `send`.
         """
         return AsyncJobGroup(await self._push(list(messages), awaiting))
 
@@ -199,7 +206,7 @@ class Task(Generic[P, R]):
 
         Raises:
             ValueError: with the option `key`, of which only one job may live.
-            TypeError, NotPicklable, StoreUnavailable: as `enqueue`.
+            TypeError, NotPicklable, Expired, StoreUnavailable: as `enqueue`.
         """
         if not iterables:
             raise TypeError("map needs at least one iterable of arguments")
@@ -258,24 +265,33 @@ class _Envelope:
             options = dataclasses.replace(options, timeout=message.timeout)
         if "max_age" in ctx and options.delay:
             ctx = {**ctx, "max_age": ctx["max_age"] + options.delay}  # the wait that was asked for does not count
+        met: list[Handle] = []
+        payload = self._connection.sealed_call((message.args, message.kwargs), job_id, self._digest, self._task.fn, met)
         return Sealed(
             id=job_id,
             kind=self._kind,
             task=message.task,
             code=self._digest,
-            payload=self._connection.seal.seal(
-                (message.args, message.kwargs),
-                purpose=Purpose.CALL,
-                job_id=job_id,
-                code=self._digest,
-                label=self._task.fn,
-                spill_dir=self._connection.spill_dir,
-            ),
+            payload=payload,
             runtime=settings.RUNTIME,
             options=options,
             origin=origin(),
             ctx=_text(ctx, message),
+            inputs=held_ids(met, self._connection) if met else (),
         )
+
+
+def sealed(message: Message) -> tuple[AsyncQueue, Sealed, dict[bytes, Blob]]:
+    """A message as stores keep it, the queue of its task, and the code to push along; for `app`.
+
+    Raises:
+        TypeError, ValueError: it is no message of a task.
+        NotPicklable: an argument cannot travel.
+    """
+    if not isinstance(message, Message) or not isinstance(message.source, Task):
+        raise TypeError(f"a message is needed, as task.message(...) makes them, not {message!r}")
+    envelope = _Envelope(message.source, message.source.queue)
+    return message.source.queue, envelope.seal(message), envelope.code
 
 
 def _text(ctx: Mapping[str, Any], message: Message) -> str:
@@ -285,8 +301,13 @@ def _text(ctx: Mapping[str, Any], message: Message) -> str:
         raise TypeError(f"ctx of {message!r} must hold JSON values only: {error}") from error
 
 
-def told(options: Options, changes: TaskChanges) -> tuple[Options, dict[str, Any]]:
+def told(
+    options: Options, changes: TaskChanges, connection: Connection | None = None
+) -> tuple[Options, dict[str, Any]]:
     """The options with these changes, and the rules among them as `ctx` carries them.
+
+    Args:
+        connection: where the jobs that are named by `after` must live; None when that is not known yet.
 
     Raises:
         TypeError, ValueError: there is no such option, or its value makes no sense.
@@ -304,7 +325,7 @@ def told(options: Options, changes: TaskChanges) -> tuple[Options, dict[str, Any
     if (rate := rest.pop("max_rate", None)) is not None:
         per_second(rate)  # type: ignore[arg-type]
         rules["max_rate"] = rate
-    changed = changed_options(options, rest)  # type: ignore[arg-type]
+    changed = changed_options(options, rest, connection)  # type: ignore[arg-type]
     if "retries" in rest:
         rules["max_tries"] = changed.retries + 1
     return changed, rules
@@ -320,7 +341,8 @@ def task(fn: Callable[..., Any] | None = None, /, *, url: str | None = None, **c
     Args:
         url: the store; `CELLQ_URL` or `./.cellq/jobs.db` at the time of the first call when None.
         changes: `max_tries`, `max_age`, `max_rate`, `timeout`, `queue`, `priority`, `retries`, `backoff`, `delay`,
-            `key`, `name`, `isolated`; see `TaskChanges` and `options.Options`. Durations are seconds.
+            `expires`, `key`, `concurrency_key`, `max_running`, `after`, `name`, `isolated`; see `TaskChanges` and
+            `options.Options`. Durations are seconds.
 
     Raises:
         TypeError, ValueError: there is no such option, or its value makes no sense.
@@ -385,7 +407,7 @@ def _made_again(
 
 
 def arguments_of(queue: AsyncQueue, claim: Claim) -> Arguments:
-    """The arguments of a claimed call, unpickled; none for a cell. For `app`.
+    """The arguments of a claimed call, unpickled, with handles where results will be; none for a cell. For `app`.
 
     Raises:
         Untrusted: they are not signed with this user's secret.
@@ -393,6 +415,11 @@ def arguments_of(queue: AsyncQueue, claim: Claim) -> Arguments:
     if claim.kind is Kind.CELL:
         return (), {}
     opened: Arguments = queue.connection.seal.open(
-        claim.payload, purpose=Purpose.CALL, job_id=claim.lease.id, code=claim.code, homeward=True
+        claim.payload,
+        purpose=Purpose.CALL,
+        job_id=claim.lease.id,
+        code=claim.code,
+        homeward=True,
+        arrival=as_handles(queue.connection),
     )
     return opened

@@ -39,8 +39,8 @@ def error(row: Row, seal: Seal) -> CellqError | None:
         return None
     failure = row.failure or _NO_FAILURE
     if row.state is State.CANCELLED:
-        detail = f": {failure.message}" if failure.message else ""
-        return JobCancelled(f"{_title(row)} was cancelled{detail}")
+        reason = "" if row.failure is None else row.failure.message
+        return JobCancelled(f"{_title(row)} was cancelled{f': {reason}' if reason else ''}")
     if failure.cause == "untrusted":
         return Untrusted(f"{_title(row)} was refused: {failure.message}")
     type_name = failure.types[0] if failure.types else ""

@@ -2,40 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from cellq.message import Counts, Lane, Row, State, WorkerInfo, lane_of
+from cellq.ids import short_id
+from cellq.message import Counts, Filter, Lane, Row, State, WorkerInfo, lane_of
+from cellq.store.contract import Store
+
+_NAMED = 3  # jobs that are waited for and told by name
+_PAGE = 500
 
 
-def why(row: Row, counts: Counts, url: str, now: float) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a pending job may be waiting for.
+
+    Attributes:
+        counts: the store in numbers, as `Store.count` gives them.
+        url: of the store; for the command that would start a worker.
+        parents: the first few of the jobs it is to run after.
+        sharing: how many of the jobs that share its concurrency key run.
+    """
+
+    counts: Counts
+    url: str
+    parents: Sequence[Row] = ()
+    sharing: int = 0
+
+
+async def surroundings(store: Store, url: str, row: Row) -> Surroundings:
+    """What this job may be waiting for, as of now."""
+    if row.state is not State.PENDING:
+        return Surroundings(counts=Counts(queues={}, workers=()), url=url)
+    parents = [parent for parent in await store.get(row.after[:_NAMED]) if parent is not None]
+    sharing = 0 if row.concurrency_key is None else await _running(store, row.concurrency_key)
+    return Surroundings(counts=await store.count(), url=url, parents=parents, sharing=sharing)
+
+
+async def _running(store: Store, concurrency_key: str) -> int:
+    number, after = 0, None
+    while True:
+        page = await store.find(Filter(states=(State.RUNNING,)), after, _PAGE)
+        number += sum(row.concurrency_key == concurrency_key for row in page.rows)
+        after = page.after
+        if after is None:
+            return number
+
+
+def why(row: Row, around: Surroundings, now: float) -> str:
     """What a job waits for; "" when it has started, or has ended.
 
-    The first of what stands in its way: the time it is due, a paused queue, no worker that serves its queue, workers
-    with another Python only, full slots, jobs in front of it.
+    The first of what stands in its way: jobs it is to run after, the time it is due, a paused queue, no worker that
+    serves its queue, workers with another Python only, the limit of its queue, that of its concurrency key, full slots,
+    jobs in front of it. And when it expires, if it does.
 
     Args:
         row: the job.
-        counts: the store in numbers, as `Store.count` gives them.
-        url: of the store; for the command that would start a worker.
         now: epoch seconds.
     """
     if row.state is not State.PENDING:
         return ""
+    expires = "" if row.expires is None else f"; it expires {_moment(row.expires, now)}"
+    return f"{_obstacle(row, around, now)}{expires}"
+
+
+def _obstacle(row: Row, around: Surroundings, now: float) -> str:
+    if row.after:
+        return _unfinished(row, around.parents)
     if row.due is not None and row.due > now:
         again = "its next attempt" if row.attempt else "it"
         return f"{again} is not due before {_moment(row.due, now)}"
-    line = counts.queues.get(row.queue)
+    line = around.counts.queues.get(row.queue)
     if line is not None and line.paused:
         return f"its queue {row.queue!r} is paused: cellq resume {row.queue}"
-    serving = [worker for worker in counts.workers if row.queue in worker.queues]
+    serving = [worker for worker in around.counts.workers if row.queue in worker.queues]
     if not serving:
         option = "" if row.queue == "default" else f" -q {row.queue}"
-        return f"no worker serves its queue {row.queue!r}; one is started by: cellq worker --url {url}{option}"
+        return f"no worker serves its queue {row.queue!r}; one is started by: cellq worker --url {around.url}{option}"
     fitting = [worker for worker in serving if row.runtime in ("", worker.runtime)]
     if not fitting:
         others = ", ".join(sorted({worker.runtime for worker in serving}))
         return f"it needs a worker with Python {row.runtime}, as it was enqueued; those that run have {others}"
+    running = line.states.get(State.RUNNING, 0) if line is not None else 0
+    if line is not None and line.max_running is not None and running >= line.max_running:
+        return f"its queue {row.queue!r} may run {line.max_running} at once, and {running} run"
+    if row.concurrency_key is not None and around.sharing >= row.max_running:
+        key = f"its concurrency key {row.concurrency_key!r}"
+        return f"{row.max_running} with {key} may run at once, and {around.sharing} run"
     return _busy(row, fitting, line.states.get(State.PENDING, 0) if line is not None else 0)
+
+
+def _unfinished(row: Row, parents: Sequence[Row]) -> str:
+    """The jobs it is to run after, by name."""
+    names = ", ".join(f"{parent.name or parent.task} {short_id(parent.id)} ({parent.state})" for parent in parents)
+    if len(row.after) == 1:
+        return f"it waits for job {names or short_id(row.after[0])}"
+    more = f" and {len(row.after) - len(parents):,} more" if len(row.after) > len(parents) else ""
+    return f"it waits for {len(row.after):,} jobs: {names}{more}"
 
 
 def _busy(row: Row, workers: list[WorkerInfo], pending: int) -> str:

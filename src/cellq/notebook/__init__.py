@@ -7,6 +7,7 @@ from typing import Any
 from cellq.notebook.magic import CellqMagics
 from cellq.notebook.output.trouble import show_syntax_errors
 from cellq.notebook.overview import OverviewMagics
+from cellq.notebook.schedules import ScheduleMagics
 from cellq.notebook.session import Session
 
 
@@ -15,8 +16,9 @@ def load_ipython_extension(shell: Any) -> None:
     show_syntax_errors(shell)
     magics = CellqMagics(shell)
     overview = OverviewMagics(shell, magics.session)
-    shell.register_magics(magics, overview)
+    shell.register_magics(magics, overview, ScheduleMagics(shell, magics.session))
     overview.showing.register()
+    overview.showing.come_back()
     told = magics.session.come_back()
     if told:
         print(told)

@@ -17,7 +17,6 @@ from cellq.errors import CellqError, WorkerUnavailable
 from cellq.message import Changed
 from cellq.notebook.boards import tables
 from cellq.notebook.boards.jobs import JobsFeed
-from cellq.notebook.boards.pump import Pumps
 from cellq.notebook.boards.screens import LiveScreen, live_boards
 from cellq.notebook.boards.showing import Showing
 from cellq.notebook.boards.workers import WorkersFeed
@@ -58,8 +57,7 @@ class OverviewMagics(Magics):
     def __init__(self, shell: Any, session: Session) -> None:
         super().__init__(shell)
         self.session = session
-        self._pumps = Pumps()
-        self.showing = Showing(shell, session.workforce, self._pumps)
+        self.showing = Showing(shell, session)
 
     @magic_arguments()
     @argument(
@@ -101,7 +99,7 @@ class OverviewMagics(Magics):
             display(tables.jobs(queue.recent(limit), queue.url))
             return
         connection = queue.asynchronous().connection
-        self._show(JobsFeed(connection, self._pumps.of(connection), limit), route)
+        self._show(JobsFeed(connection, self.session.pumps.of(connection), limit), route)
 
     def _show_workers(self, queue: Queue) -> None:
         route = route_of(self.shell, "%workers")
@@ -109,7 +107,7 @@ class OverviewMagics(Magics):
             display(tables.workers(queue.workers(), queue.url))
             return
         connection = queue.asynchronous().connection
-        pump, workforce = self._pumps.of(connection), self.session.workforce
+        pump, workforce = self.session.pumps.of(connection), self.session.workforce
         self._show(WorkersFeed(connection, pump, workforce, queue.name), route)
 
     def _show(self, feed: JobsFeed | WorkersFeed, route: Route) -> None:

@@ -86,7 +86,7 @@ class Doorstep:
 
 
 class Homecoming:
-    """The way back of one job's names; they come once.
+    """The way back of one job's names; they come once, and again each time it is run again.
 
     Args:
         job: the cell's job.
@@ -102,7 +102,7 @@ class Homecoming:
 
     def __init__(
         self,
-        job: Job[Any],
+        job: CellJob[Any],
         namespace: dict[str, object],
         sent: Snapshot | None,
         tell: Callable[..., None],
@@ -110,32 +110,33 @@ class Homecoming:
     ) -> None:
         self._job = job
         self._namespace = namespace
-        self._sent = sent
+        self._known = sent is not None
+        self._sent = sent or Snapshot(0, {}, {}, {})
         self._tell = tell
         self._session = session
-        self._come = False
+        self._came: int | None = None  # which ending of the job it has come for: it may be run again
+        self._waived = False
         self.brought: dict[str, int] = {}
-
-    def renew(self) -> None:
-        """The job runs once more: what it gives then comes too."""
-        self._come = False
 
     def waive(self) -> None:
         """Do not come any more: another way back is there."""
-        self._come = True
+        self._waived = True
 
     def come(self) -> None:
-        """Bring in what the cell gave, if it has ended and has not been brought in. On the main thread only."""
-        if self._come or not self._job.done():
+        """Bring in what the cell gave, if it has ended and this has not been brought in. On the main thread only."""
+        if self._waived or not self._job.done():
             return
-        self._come = True
+        ended = self._job.ending
+        if ended == self._came:
+            return
+        self._came = ended
         try:
             returned = self._job.returned() if self._job.state is State.COMPLETED else self._job.salvaged()
             if isinstance(returned, Returned):
                 merged = self._with_stubs(merge(returned, self._namespace, self._sent))
                 self.brought = {name: id(self._namespace[name]) for name in merged.set_names if name in self._namespace}
-                lines = _told(merged, returned, self._namespace, self._job.name, known=self._sent is not None)
-                if self._sent is None and merged.set_names:
+                lines = _told(merged, returned, self._namespace, self._job.name, known=self._known)
+                if not self._known and merged.set_names:
                     lines.insert(0, f"brought back: {', '.join(merged.set_names)}")
                 self._tell(*lines)
         except Exception as error:
@@ -148,13 +149,10 @@ class Homecoming:
             return merged
         for name in merged.left_behind:
             there = self._namespace.get(name)
-            if isinstance(there, Stub) or (self._sent or _NOTHING).is_original(name, self._namespace):
+            if isinstance(there, Stub) or self._sent.is_original(name, self._namespace):
                 self._namespace[name] = Stub(name, self._session)
         stays = f"stays in session {self._session!r}"
         return replace(merged, left_behind=dict.fromkeys(merged.left_behind, stays))
-
-
-_NOTHING = Snapshot(0, {}, {}, {})
 
 
 def _told(merged: Merged, returned: Returned, namespace: Mapping[str, object], name: str, *, known: bool) -> list[str]:
@@ -191,6 +189,12 @@ class CellJob(Job[R]):
         """The full URL of its store and the name of its queue."""
         row = self._record.row or self.row()
         return self._record.connection.full_url, row.queue
+
+    @property
+    def ending(self) -> int | None:
+        """Which of all endings in its store was the job's, as far as is known; another one when it was run again."""
+        row = self._record.row
+        return None if row is None else row.ended
 
     def expect(self, homecoming: Homecoming) -> None:
         """Bring the names in this way whenever the notebook has waited for the job."""

@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,19 @@ from cellq.cell.stub import stubs
 from cellq.client.portal import portal
 from cellq.client.sync import Job, Queue
 from cellq.errors import CellqError
-from cellq.message import Kind, State
+from cellq.message import Kind, Row, State
 from cellq.notebook import comeback
+from cellq.notebook.boards.pump import Pumps
 from cellq.notebook.cards.whereabouts import Whereabouts
 from cellq.notebook.once import because, key_of, ran_before
 from cellq.notebook.origin import Origin
 from cellq.notebook.output.inline import Inline
 from cellq.notebook.output.mirrors import Mirrors, Place, Shown
+from cellq.notebook.output.pages import Pages
 from cellq.notebook.output.trouble import in_cell, raise_again, shown_as
 from cellq.notebook.returning import CellJob, Doorstep, Homecoming
 from cellq.notebook.route import Route, route_of
+from cellq.notebook.sleepers import Sleepers
 from cellq.notebook.workforce import Address, Workforce, session_of
 from cellq.options import Options
 
@@ -51,7 +55,10 @@ class Session:
         self.workforce = Workforce()
         self._shell = shell
         self._doorstep = Doorstep(shell)
-        self._mirrors = Mirrors(self._tend, self._find, self._where)
+        self.pages = Pages()
+        self.pumps = Pumps()
+        self.sleepers = Sleepers(self.pumps, lambda url: self.queue(url).asynchronous().connection)
+        self._mirrors = Mirrors(self.pages, self._tend, self._find, self._where, self._rest)
         self._whereabouts = Whereabouts()
         self._queues: dict[str, Queue] = {}
         self._default = settings.store_url()
@@ -180,12 +187,13 @@ class Session:
             for job in jobs:
                 self._adopt(job)
             if route.widgets and (jobs or (here.notebook and comeback.open_cards(Path(here.notebook)))):
-                self._mirrors.open_pages()
+                self.pages.open()
         return comeback.told([job.row() for job in jobs]) if jobs else ""
 
     def close(self) -> None:
         """Let go of the shell. Jobs go on."""
-        self._mirrors.close()
+        self.sleepers.close()
+        self.pages.close()
         self._doorstep.close()
 
     def _adopt(self, job: Job[Any]) -> Shown:
@@ -251,6 +259,9 @@ class Session:
         if not self.workforce.due(address):
             return []
         return self.workforce.tend(address, await queue.workers())
+
+    def _rest(self, job: CellJob[Any], row: Row, wake: Callable[[Row], None]) -> None:
+        self.sleepers.lay(job._record.connection.full_url, row, wake)
 
     async def _where(self, job: CellJob[Any], worker: bytes) -> str:
         return await self._whereabouts.of(worker, self.queue(*job.line).asynchronous())

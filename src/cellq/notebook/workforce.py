@@ -4,7 +4,8 @@ A database file belongs to one machine, so its workers can be started and looked
 run wherever people start them: there the cell only says that none is running, and which command starts one.
 
 A session (`%%enqueue --session NAME`) is a queue with a worker of its own on this machine, whose only slot keeps its
-process: cells run there in order, and find what those before them left, also what cannot travel.
+process: cells run there in order, and find what those before them left, also what cannot travel. That there is never a
+second one, whoever starts it, is seen to by `cellq.notebook.seat`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from cellq.client.connection import Connection
 from cellq.errors import WorkerUnavailable
 from cellq.message import WorkerInfo
+from cellq.notebook.seat import INHERITED, Seat
 from cellq.settings import RUNTIME
 from cellq.worker import launch
 
@@ -52,6 +54,24 @@ class Address(NamedTuple):
 class _Start:
     at: float
     worker: launch.Launched
+    seat: Seat | None  # of its session, where it could not be handed to the worker
+
+    def check(self) -> None:
+        """Raise if it has ended."""
+        try:
+            self.worker.check()
+        except WorkerUnavailable:
+            self.done()
+            raise
+
+    def done(self) -> None:
+        """It has come up, or is given up."""
+        if self.seat is not None:
+            self.seat.close()
+
+
+class SeatTaken(WorkerUnavailable):
+    """A session has its one worker already, or is about to get it."""
 
 
 class Workforce:
@@ -80,20 +100,32 @@ class Workforce:
         if here:
             present = launch.local(present)  # one that was killed is known for a while, but it will not come
         if any(worker.runtime == RUNTIME for worker in present):
-            self._starts.pop(queue, None)
+            self._forget(queue)
             return []
-        start = self._starts.pop(queue, None)
+        start = self._starts.get(queue)
         if start is not None and time.monotonic() - start.at < _STARTING:
-            self._starts[queue] = start
-            start.worker.check()
+            start.check()
             return []
-        if not here and not session_of(queue.name):
-            return [self._advice(queue, present)]
-        self.start(queue)
         session = session_of(queue.name)
         if session:
-            return [f"session {session!r} begins: a process of its own, which keeps what cells leave in it"]
+            return self._begin(queue, session, start, present)
+        self._forget(queue)
+        if not here:
+            return [self._advice(queue, present)]
+        self.start(queue)
         return [f"no worker was running: started one with {slots()} slots (%workers shows it)"]
+
+    def _begin(self, queue: Address, session: str, start: _Start | None, present: Iterable[WorkerInfo]) -> list[str]:
+        """Start the worker of a session, unless somebody else has."""
+        try:
+            self.start(queue)
+        except SeatTaken:
+            if present:
+                return [self._advice(queue, present)]
+            if start is not None:
+                return [f"session {session!r} has not begun yet; the log of its process is {start.worker.log}"]
+            return []  # another notebook has started it, and it will be here in a moment
+        return [f"session {session!r} begins: a process of its own, which keeps what cells leave in it"]
 
     def due(self, queue: Address) -> bool:
         """Whether it is time to look again."""
@@ -107,25 +139,43 @@ class Workforce:
 
         Raises:
             WorkerUnavailable: it cannot be started.
+            SeatTaken: it is for a session, which has one already.
         """
         session = bool(session_of(queue.name))
         if queue.url.startswith("memory:") or not (session or queue.url.startswith("sqlite:")):
             raise WorkerUnavailable(self._advice(queue, ()))
         idle = _SESSION_IDLE if session else launch.IDLE_EXIT
-        worker = launch.launch(
-            queue.url,
-            queues=(queue.name,),
-            slots=1 if session else count or slots(),
-            idle_exit=float(os.environ.get("CELLQ_IDLE_EXIT", idle)),
-            preload=heavy(),
-            keep=session,
-        )
-        self._starts[queue] = _Start(time.monotonic(), worker)
+        seat = _seat(queue) if session else None
+        try:
+            worker = launch.launch(
+                queue.url,
+                queues=(queue.name,),
+                slots=1 if session else count or slots(),
+                idle_exit=float(os.environ.get("CELLQ_IDLE_EXIT", idle)),
+                preload=heavy(),
+                keep=session,
+                inherit=(seat.file,) if seat is not None and INHERITED else (),
+            )
+        except BaseException:
+            if seat is not None:
+                seat.close()
+            raise
+        if seat is not None and INHERITED:
+            seat.close()
+            seat = None
+        self._forget(queue)
+        self._starts[queue] = _Start(time.monotonic(), worker, seat)
         return worker
+
+    def _forget(self, queue: Address) -> None:
+        start = self._starts.pop(queue, None)
+        if start is not None:
+            start.done()
 
     def stop(self, workers: Iterable[WorkerInfo]) -> list[WorkerInfo]:
         """Ask workers on this machine to finish what they run and end; gives those that were asked."""
-        self._starts.clear()
+        for queue in list(self._starts):
+            self._forget(queue)
         return launch.stop(workers)
 
     def _advice(self, queue: Address, present: Iterable[WorkerInfo]) -> str:
@@ -137,6 +187,16 @@ class Workforce:
             return f"no worker is running; jobs in memory need one in this program: {start}"
         name = "" if queue.name == "default" else f" -q {queue.name}"
         return f"no worker is running; start one with: cellq worker --url {queue.shown}{name}"
+
+
+def _seat(queue: Address) -> Seat:
+    try:
+        seat = Seat.take(queue.url, queue.name)
+    except OSError as error:
+        raise WorkerUnavailable(f"cannot begin a session: {error}") from error
+    if seat is None:
+        raise SeatTaken(f"session {session_of(queue.name)!r} has its worker already; %workers shows it")
+    return seat
 
 
 def queue_of(session: str) -> str:

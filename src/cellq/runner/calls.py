@@ -13,15 +13,17 @@ import importlib
 import sys
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cellq.call import Place
+from cellq.call import Arguments, Place
 from cellq.errors import CellqError, NotPicklable, RejectMessage, RetryMessage, Untrusted
-from cellq.frames import Done, Ticket, blob, flat
+from cellq.frames import Done, Result, Ticket, blob, flat
+from cellq.ids import short_id
 from cellq.message import Blob, Failure, Kind
 from cellq.wire.exceptions import carry, describe
+from cellq.wire.inputs import Reference
 from cellq.wire.sealing import Purpose, Seal
 
 KEPT_FUNCTIONS = 64
@@ -77,18 +79,30 @@ class Calls:
                 self._functions.popitem(last=False)
         else:
             self._functions.move_to_end(ticket.code)
-        arguments: Any = self.open_payload(ticket)  # (args, kwargs), as a client seals them under this purpose
-        args, kwargs = arguments
-        return function, args, kwargs
+        # The module of a task is imported here, and knows its own classes.
+        return function, *self.open_arguments(ticket, homeward=ticket.code in self._tasks)
 
-    def open_payload(self, ticket: Ticket) -> object:
+    def open_arguments(self, ticket: Ticket, *, homeward: bool) -> Arguments:
+        """The arguments of a call, with the results that are among them.
+
+        Args:
+            homeward: classes and modules that are here already are preferred.
+
+        Raises:
+            Untrusted: something was not signed with this user's secret.
+        """
+        arguments: Arguments = self.open_payload(ticket, homeward=homeward)  # as a client seals them
+        return arguments
+
+    def open_payload(self, ticket: Ticket, *, homeward: bool = False) -> Any:
         """The arguments of a call, or the parcel of a cell."""
         return self._seal.open(
             blob(ticket.payload),
             purpose=Purpose.CALL,
             job_id=ticket.id,
             code=ticket.code,
-            homeward=ticket.code in self._tasks,  # its module is imported here, and knows its own classes
+            homeward=homeward,
+            arrival=_Results(self._seal, ticket.results) if ticket.results else None,
         )
 
     def ok(self, ticket: Ticket, value: object, seconds: float) -> Done:
@@ -141,6 +155,38 @@ class Calls:
             seconds,
             delay,
         )
+
+
+class _Results:
+    """What arrives in place of the jobs among a call's arguments: each result opened once, when it is met."""
+
+    def __init__(self, seal: Seal, results: Sequence[Result]) -> None:
+        self._seal = seal
+        self._sealed = {result[0]: result for result in results}
+        self._opened: dict[bytes, object] = {}
+
+    def __call__(self, jobs: Sequence[Reference], several: bool) -> object:
+        values = [self._value(job) for job in jobs]
+        return values if several else values[0]
+
+    def _value(self, job: Reference) -> object:
+        if job.id not in self._opened:
+            what = f"the result of job {short_id(job.id)} ({job.name}), which is one of its arguments"
+            if job.id not in self._sealed:
+                raise CellqError(f"{what}, did not come along")
+            try:
+                self._opened[job.id] = self._open(job.id)
+            except CellqError as error:
+                raise type(error)(f"{what}: {error}") from None
+            except Exception as error:
+                error.add_note(f"This was met while unpickling {what}.")
+                raise
+        return self._opened[job.id]
+
+    def _open(self, job_id: bytes) -> object:
+        _, code, result, cell = self._sealed[job_id]
+        value: Any = self._seal.open(blob(result), purpose=Purpose.RESULT, job_id=job_id, code=code)
+        return value.last_value() if cell else value
 
 
 def _imported(module: str, name: str, paths: list[str]) -> Callable[..., object]:

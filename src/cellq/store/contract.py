@@ -4,8 +4,21 @@ A store keeps rows and bytes and is the only place where a job's state changes (
 It sees no Python object of a user's. Every write takes a sequence and is one transaction (SQLite) or one script call
 (Redis); one element is a sequence of one. Times come from the store's clock. No verb but `wait` blocks.
 
-Eligible for `claim`: pending, due, in a queue that is not paused, of this worker's runtime (or of any), and for a lane
-that has room. Order: larger priority first, then the one pushed first (a job that comes back keeps its place).
+Eligible for `claim`: pending, due, not waiting for another job, in a queue that is not paused, of this worker's runtime
+(or of any), for a lane that has room, while fewer jobs run than its queue's `max_running`, and fewer of its
+`concurrency_key` than its own. Order: larger priority first, then the one pushed first (one that comes back keeps its
+place); each that starts counts for the limits of those behind it.
+
+A job waits while one of its parents (`Message.parents`) has not completed. When a parent ends otherwise, or is not in
+the store at the push, those that wait for it are cancelled with cause "dependency", and those that wait for them: in
+the same transaction, whatever ended it, parents before children, children of one parent in the order of pushing. What
+has completed once is waited for no more. A cancelled job that is run again waits for what is left; it is refused while
+one of those has ended or is gone.
+
+A job with `expires` that has never started by then is cancelled with cause "expired" inside the next `claim` of anyone,
+whatever its queue and whether it waits: before anything starts, by that time, then in the order of pushing. Once
+started, or run again, it expires no more. A claim that finds `EXPIRED_AT_ONCE` of them starts nothing, and is due again
+at once.
 
 A lease `(job id, attempt)` is current while the job is running, its attempt is that number, and its worker is alive.
 A worker is alive while its last `beat` is younger than its own `lease` seconds. What a worker that is no longer alive
@@ -44,6 +57,9 @@ from cellq.message import (
     Topic,
     WorkerInfo,
 )
+
+EXPIRED_AT_ONCE = 1000
+"""How many jobs one `claim` cancels because they have expired."""
 
 LOG_CAP = 32 * 2**20
 """Bytes of event data kept per job; what comes after is counted, not kept (errors are always kept)."""
@@ -104,7 +120,8 @@ class Store(Protocol):
     ) -> Claims:
         """Take back what dead workers held, then hand out at most `room[lane]` eligible jobs of each lane.
 
-        The claimed jobs are running with attempt + 1 and belong to `worker`, which must have beaten before.
+        The claimed jobs are running with attempt + 1 and belong to `worker`, which must have beaten before. `next_due`
+        is when the next delayed job that it could run is due, or the next job of anyone expires.
         """
         ...
 
@@ -153,7 +170,7 @@ class Store(Protocol):
         ...
 
     async def tune(self, queue: str, settings: QueueSettings) -> None:
-        """Pause or resume a queue; takes effect at the next claim. Running jobs run on."""
+        """Pause, resume or limit a queue; takes effect at the next claim. Running jobs run on."""
         ...
 
     async def take(self, bucket: str, rate: float, burst: float) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from cellq.message import Failure
+from cellq.ids import JobId, short_id
+from cellq.message import Failure, State
 
 
 def lost(host: str, pid: int, attempt: int, retries: int) -> Failure:
@@ -14,6 +15,15 @@ def lost(host: str, pid: int, attempt: int, retries: int) -> Failure:
         message=f"its worker (process {pid} on {host}) died during attempt {attempt} of {retries + 1}; "
         f"give it more with retries=",
     )
+
+
+def unmet(parent: JobId, state: State | None) -> Failure:
+    """Why a job was cancelled that was to run after `parent`, which ended in this state, or is not in the store."""
+    became = "is not in the store" if state is None else "failed" if state is State.FAILED else "was cancelled"
+    return Failure(cause="dependency", message=f"job {short_id(parent)}, which it was to run after, {became}")
+
+
+EXPIRED = Failure(cause="expired", message="no worker started it before it expired; give it longer with expires=")
 
 
 def failure_text(failure: Failure | None) -> str | None:

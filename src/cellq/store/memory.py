@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,6 +27,7 @@ from cellq.message import (
     Counts,
     Ending,
     Event,
+    Failure,
     Filter,
     Heard,
     Keep,
@@ -46,11 +47,13 @@ from cellq.message import (
     WorkerInfo,
     lane_of,
 )
-from cellq.store.contract import LOG_CAP
-from cellq.store.failures import lost
+from cellq.options import Options
+from cellq.store.contract import EXPIRED_AT_ONCE, LOG_CAP
+from cellq.store.failures import EXPIRED, lost, unmet
 from cellq.store.remembered import RememberedJob
 
 _LONG_SILENT = 3600.0
+_NEVER = (None, State.FAILED, State.CANCELLED)  # parents in these states will not complete by themselves
 
 
 class MemoryStore:
@@ -70,8 +73,9 @@ class MemoryStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._jobs: dict[JobId, RememberedJob] = {}
+        self._children: dict[JobId, list[JobId]] = {}  # in the order of pushing
         self._code: dict[bytes, Blob] = {}
-        self._queues: dict[str, bool] = {}  # name → paused
+        self._queues: dict[str, QueueSettings] = {}
         self._workers: dict[bytes, WorkerInfo] = {}
         self._judges: dict[bytes, float] = {}
         self._buckets: dict[str, tuple[float, float]] = {}
@@ -117,15 +121,27 @@ class MemoryStore:
                     continue
                 self._places += 1
                 due = now + options.delay if options.delay else None
-                job = RememberedJob(message, self._places, now, due, ctx=message.ctx)
-                self._jobs[message.id] = job
-                self._queues.setdefault(options.queue, False)
+                expires = None if options.expires is None else now + options.expires
+                job = RememberedJob(message, self._places, now, due, expires, ctx=message.ctx)
+                self._queues.setdefault(options.queue, QueueSettings(paused=False, max_running=0))
                 pushed.append(Pushed(message.id, True))
+                parents = {parent: self._state(parent) for parent in message.parents}
+                self._jobs[message.id] = job
+                job.after = [parent for parent, state in parents.items() if state is not State.COMPLETED]
+                for parent in job.after:
+                    self._children.setdefault(parent, []).append(message.id)
+                never = next((parent for parent in job.after if parents[parent] in _NEVER), None)
+                if never is not None:
+                    self._end(job, State.CANCELLED, unmet(never, parents[never]))
             for digest, body in code.items():
                 self._code.setdefault(digest, body)
             if messages:
                 self._ring(Topic.WORK)
             return pushed
+
+    def _state(self, job_id: JobId) -> State | None:
+        job = self._jobs.get(job_id)
+        return None if job is None else job.state
 
     async def change(self, ids: Sequence[JobId], action: Action) -> list[Changed]:
         """See `Store.change`."""
@@ -149,7 +165,10 @@ class MemoryStore:
                 return Changed.ALREADY
             if job.state is State.RUNNING or self._live(job.message.options.key):
                 return Changed.REFUSED
-            fresh = RememberedJob(job.message, job.place, job.created, None, ctx=job.ctx, heard=job.heard)
+            after = [parent for parent in job.after if self._state(parent) is not State.COMPLETED]
+            if any(self._state(parent) in _NEVER for parent in after):
+                return Changed.REFUSED
+            fresh = RememberedJob(job.message, job.place, job.created, None, after=after, ctx=job.ctx, heard=job.heard)
             fresh.starts = fresh.refunds = job.starts
             self._jobs[job.message.id] = fresh
             self._ring(Topic.WORK, Topic.NEWS)
@@ -163,8 +182,10 @@ class MemoryStore:
     async def tune(self, queue: str, settings: QueueSettings) -> None:
         """See `Store.tune`."""
         with self._lock:
-            self._queues[queue] = settings.paused
-            self._ring(Topic.NEWS, *([] if settings.paused else [Topic.WORK]))
+            changed = {name: value for name, value in asdict(settings).items() if value is not None}
+            known = self._queues.get(queue, QueueSettings(paused=False, max_running=0))
+            self._queues[queue] = replace(known, **changed)
+            self._ring(Topic.NEWS, Topic.WORK)
 
     # ------------------------------------------------------------------------------------------ working
 
@@ -176,13 +197,16 @@ class MemoryStore:
             if claimer is None or claimer.lease <= 0:
                 return Claims([], None)
             self._take_back(claimer, now)
+            if self._expire(now) == EXPIRED_AT_ONCE:
+                return Claims([], now)
             left = {lane: places for lane, places in room.items() if places > 0}
             suitable = [
                 job
                 for job in self._jobs.values()
                 if job.state is State.PENDING
                 and job.message.options.queue in queues
-                and not self._queues[job.message.options.queue]
+                and not self._queues[job.message.options.queue].paused
+                and not job.after
                 and job.message.runtime in (runtime, "")
                 and lane_of(job.message.kind) in left
             ]
@@ -193,14 +217,33 @@ class MemoryStore:
             claims = []
             for job in suitable:
                 lane = lane_of(job.message.kind)
-                if job.due is None and left[lane]:
+                if job.due is None and left[lane] and self._within_limits(job.message.options):
                     left[lane] -= 1
-                    job.state, job.worker, job.started = State.RUNNING, worker, now
+                    job.state, job.worker, job.started, job.expires = State.RUNNING, worker, now, None
                     job.starts += 1
                     claims.append(job.claim())
             if claims:
                 self._ring(Topic.NEWS)
-            return Claims(claims, min((job.due for job in suitable if job.due is not None), default=None))
+            moments = [job.due for job in suitable if job.due is not None]
+            moments += [job.expires for job in self._jobs.values() if job.expires is not None]
+            return Claims(claims, min(moments, default=None))
+
+    def _within_limits(self, options: Options) -> bool:
+        limit, key = self._queues[options.queue].max_running, options.concurrency_key
+        if not limit and key is None:
+            return True
+        running = [job.message.options for job in self._jobs.values() if job.state is State.RUNNING]
+        if limit and sum(other.queue == options.queue for other in running) >= limit:
+            return False
+        return key is None or sum(other.concurrency_key == key for other in running) < options.max_running
+
+    def _expire(self, now: float) -> int:
+        late = [job for job in self._jobs.values() if job.expires is not None and job.expires <= now]
+        late = sorted(late, key=lambda job: (job.expires, job.place))[:EXPIRED_AT_ONCE]
+        for job in late:
+            if job.state is State.PENDING:  # not ended as the child of one before it
+                self._end(job, State.CANCELLED, EXPIRED)
+        return len(late)
 
     def _take_back(self, claimer: WorkerInfo, now: float) -> None:
         waits = 0 < self._judges[claimer.id] - now <= claimer.lease
@@ -215,10 +258,8 @@ class MemoryStore:
                 retries = job.message.options.retries
                 if job.stop:
                     self._end(job, State.CANCELLED)
-                    job.failure = None
                 elif job.attempt > retries:
-                    self._end(job, State.FAILED)
-                    job.failure = lost(worker.host, worker.pid, job.attempt, retries)
+                    self._end(job, State.FAILED, lost(worker.host, worker.pid, job.attempt, retries))
                 else:
                     job.state, job.worker = State.PENDING, None
             self._ring(Topic.WORK, Topic.NEWS)
@@ -282,15 +323,17 @@ class MemoryStore:
             job.due = now + outcome.delay if outcome.delay > 0 else None
             self._ring(Topic.WORK, Topic.NEWS)
             return True
-        job.failure, job.error = outcome.failure, outcome.error
+        job.error = outcome.error
         if outcome.ending is Ending.RETRY and not job.stop:
+            job.failure = outcome.failure
             job.state, job.worker = State.PENDING, None
             job.due = now + outcome.delay if outcome.delay > 0 else None
             self._ring(Topic.WORK, Topic.NEWS)
             return True
         job.result = outcome.result
         ending = outcome.ending
-        self._end(job, State.CANCELLED if ending in (Ending.RETRY, Ending.RELEASED) else State(ending.value))
+        state = State.CANCELLED if ending in (Ending.RETRY, Ending.RELEASED) else State(ending.value)
+        self._end(job, state, outcome.failure)
         return True
 
     async def take(self, bucket: str, rate: float, burst: float) -> float:
@@ -373,13 +416,17 @@ class MemoryStore:
         with self._lock:
             now = self._clock()
             queues = {}
-            for name, paused in sorted(self._queues.items()):
+            for name, settings in sorted(self._queues.items()):
                 jobs = [job for job in self._jobs.values() if job.message.options.queue == name]
                 states = {state: sum(job.state is state for job in jobs) for state in State}
-                first = min(
-                    (job for job in jobs if job.state is State.PENDING), key=lambda job: job.place, default=None
+                waiting = (job for job in jobs if job.state is State.PENDING)
+                first = min(waiting, key=lambda job: job.place, default=None)
+                queues[name] = QueueCount(
+                    states=states,
+                    paused=bool(settings.paused),
+                    max_running=settings.max_running or None,
+                    oldest=first.created if first else None,
                 )
-                queues[name] = QueueCount(states=states, paused=paused, oldest=first.created if first else None)
             alive = [worker for worker in self._workers.values() if not _silent(worker, now)]
             return Counts(queues=queues, workers=tuple(sorted(alive, key=lambda worker: (worker.started, worker.id))))
 
@@ -425,15 +472,24 @@ class MemoryStore:
         return job if job is not None and job.state is State.RUNNING and job.starts == lease.attempt else None
 
     def _live(self, key: str | None) -> RememberedJob | None:
-        if key is None:
-            return None
         live = (job for job in self._jobs.values() if job.message.options.key == key and not job.state.ended)
-        return next(live, None)
+        return None if key is None else next(live, None)
 
-    def _end(self, job: RememberedJob, state: State) -> None:
-        self._endings += 1
-        job.state, job.finished, job.ended, job.due = state, self._clock(), self._endings, None
-        self._ring(Topic.NEWS, Topic.ENDED)
+    def _end(self, job: RememberedJob, state: State, failure: Failure | None = None) -> None:
+        ending = [(job, state, failure)]
+        for job, state, failure in ending:  # grows as it goes: children end after their parents
+            self._endings += 1
+            job.state, job.failure, job.finished, job.ended = state, failure, self._clock(), self._endings
+            job.due = job.expires = None
+            parent = job.message.id
+            for child in map(self._jobs.get, self._children.get(parent, ())):
+                if child is None or parent not in child.after:
+                    continue
+                if state is State.COMPLETED:
+                    child.after.remove(parent)
+                elif child.state is State.PENDING and all(child is not other for other, _, _ in ending):
+                    ending.append((child, State.CANCELLED, unmet(parent, state)))
+        self._ring(Topic.NEWS, Topic.ENDED, Topic.WORK)  # a child, or one that its limits held back, may start now
 
 
 def _silent(worker: WorkerInfo, now: float) -> bool:

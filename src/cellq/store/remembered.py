@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cellq.ids import JobId
 from cellq.message import Blob, Claim, Failure, Filter, Heard, Lease, Message, Part, Row, State
 
 
 @dataclass(slots=True)
 class RememberedJob:
-    """Everything that happened to one message. `place` is its rank in the order of pushing."""
+    """Everything that happened to one message.
+
+    Attributes:
+        place: its rank in the order of pushing.
+        after: its parents that have not completed yet.
+    """
 
     message: Message
     place: int
     created: float
     due: float | None
+    expires: float | None = None
+    after: list[JobId] = field(default_factory=list)
     state: State = State.PENDING
     starts: int = 0
     refunds: int = 0
@@ -46,22 +54,7 @@ class RememberedJob:
 
     def claim(self) -> Claim:
         """What a worker is handed."""
-        message, options = self.message, self.message.options
-        return Claim(
-            lease=self.lease,
-            queue=options.queue,
-            task=message.task,
-            kind=message.kind,
-            code=message.code,
-            payload=message.payload,
-            timeout=options.timeout,
-            retries=options.retries,
-            backoff=options.backoff,
-            isolated=options.isolated,
-            origin=message.origin,
-            ctx=self.ctx,
-            refunds=self.refunds,
-        )
+        return Claim.of(self.message, self.lease, ctx=self.ctx, refunds=self.refunds)
 
     def row(self, now: float, code: Mapping[bytes, Blob], parts: Sequence[Part]) -> Row:
         """The job as it stands; `code` is the store's, by digest."""
@@ -79,10 +72,14 @@ class RememberedJob:
             retries=options.retries,
             timeout=options.timeout,
             key=options.key,
+            concurrency_key=options.concurrency_key,
+            max_running=options.max_running,
             runtime=message.runtime,
             code_digest=message.code,
             created=self.created,
             due=self.due if pending and self.due is not None and self.due > now else None,
+            expires=self.expires,
+            after=tuple(self.after) if pending else (),
             started=self.started,
             finished=self.finished,
             ended=self.ended,

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from cellq.errors import NotPicklable
 from cellq.wire import culprits, rebuilding
+from cellq.wire.inputs import Arrival, Handle
 from cellq.wire.reducing import Pickler
 
 Buffer = memoryview | bytes | bytearray | pickle.PickleBuffer
@@ -48,6 +49,7 @@ def dumps(
     anew: bool = False,
     shared: Mapping[int, Any] = MappingProxyType({}),
     noted: Callable[[dict[int, tuple[int, object]]], object] | None = None,
+    met: list[Handle] | None = None,
 ) -> Pickled:
     """Pickles a value.
 
@@ -58,6 +60,8 @@ def dumps(
         at_home: names of the notebook that the receiver has: its functions do not bring them along.
         shared: by id of the array that owns the memory: an array that others are to be views of on the other side.
         noted: takes the objects met, each by its id with its place in the pickle.
+        met: takes the jobs met, which then travel as the results they are to be (see `inputs`); None: they travel as
+            handles.
 
     Raises:
         NotPicklable: something in it cannot travel; the message names the variable and the path to it.
@@ -65,7 +69,7 @@ def dumps(
     if noted is None and _plain(value, 2):
         return Pickled(pickle.dumps(value, 5))
     buffers: list[pickle.PickleBuffer] = []
-    body = _dump(value, buffers.append, label, at_home, anew, shared, noted)
+    body = _dump(value, buffers.append, label, at_home, anew, shared, noted, met)
     return Pickled(body, tuple(buffers))
 
 
@@ -85,6 +89,7 @@ def loads(
     namespace: dict[str, Any] | None = None,
     homeward: bool = False,
     noted: Callable[[dict[int, object]], object] | None = None,
+    arrival: Arrival | None = None,
 ) -> Any:
     """The value again.
 
@@ -94,9 +99,10 @@ def loads(
             different moments must not share one, or the later sees what the earlier brought.
         homeward: a result that comes back, where the receiver's own modules and classes are preferred.
         noted: takes the objects made, each by its place in the pickle, which is the one that `dumps` noted.
+        arrival: gives what arrives in place of jobs.
     """
     before = rebuilding.moment.loading
-    rebuilding.moment.loading = rebuilding.Loading(namespace, homeward)
+    rebuilding.moment.loading = rebuilding.Loading(namespace, homeward, arrival)
     try:
         if noted is None:
             return pickle.loads(body, buffers=buffers)
@@ -140,14 +146,15 @@ def _dump(
     anew: bool = False,
     shared: Mapping[int, Any] = MappingProxyType({}),
     noted: Callable[[dict[int, tuple[int, object]]], object] | None = None,
+    met: list[Handle] | None = None,
 ) -> bytes:
     file = io.BytesIO()
-    pickler = Pickler(file, buffer_callback, at_home, anew, shared)
+    pickler = Pickler(file, buffer_callback, at_home, anew, shared, met)
     try:
         pickler.dump(value)
     except Exception as error:
         if _too_deep(error):
-            return _dump_deep(value, label)
+            return _dump_deep(value, label, met)
         raise NotPicklable(culprits.explain(value, pickler.last, error, label)) from error
     if noted is not None:
         noted(pickler.memo.copy())
@@ -158,7 +165,7 @@ def _too_deep(error: BaseException) -> bool:
     return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
 
 
-def _dump_deep(value: object, label: Label) -> bytes:
+def _dump_deep(value: object, label: Label, met: list[Handle] | None) -> bytes:
     """Pickles deeply nested data in a thread with a large stack, in one piece.
 
     From Python 3.12 on the limit for C code is fixed: there it fails again, and the error says why.
@@ -168,7 +175,7 @@ def _dump_deep(value: object, label: Label) -> bytes:
     def run() -> None:
         file = io.BytesIO()
         try:
-            Pickler(file).dump(value)
+            Pickler(file, met=met).dump(value)
             outcome.append(file.getvalue())
         except BaseException as error:
             outcome.append(error)

@@ -59,11 +59,14 @@ if hasattr(os, "register_at_fork"):
 class Loading:
     """What the functions below share while one pickle is loaded."""
 
-    __slots__ = ("homeward", "known", "modules", "namespace", "private")
+    __slots__ = ("arrival", "homeward", "known", "modules", "namespace", "private")
 
-    def __init__(self, namespace: dict[str, Any] | None, homeward: bool) -> None:
+    def __init__(
+        self, namespace: dict[str, Any] | None, homeward: bool, arrival: Callable[..., object] | None = None
+    ) -> None:
         self.namespace = namespace
         self.homeward = homeward
+        self.arrival = arrival  # what jobs among arguments become, see `inputs`
         self.private: dict[int, dict[str, Any]] = {}
         self.modules: dict[str, types.ModuleType] = {}
         self.known: dict[int, object] = {}  # by id: what was here before, and is not to be filled from the pickle
@@ -219,6 +222,11 @@ def fill_function(new: types.FunctionType, state: tuple[Any, ...]) -> None:
         file, text = source
         # mtime None: linecache takes the text for granted, as it does for notebook cells.
         linecache.cache.setdefault(file, (len(text), None, text.splitlines(True), file))
+
+
+def brought(_before: object, state: object, _after: object) -> object:
+    """What a function or a class brings along, without the marks around it (see `reducing._Mark`)."""
+    return state
 
 
 def cell() -> types.CellType:

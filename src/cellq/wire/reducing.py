@@ -99,6 +99,15 @@ class Stand:
         return self.recipe[0], self.recipe[1:]
 
 
+class _Mark:
+    """Where in a pickle begins (+1), or ends (-1), what a function or a class brings along."""
+
+    __slots__ = ("step",)
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+
 # A lock that belongs to a module is made by importing it: each process has its own.
 _MADE_BY_IMPORT: dict[type, Stand] = {
     type(threading.Lock()): Stand(threading.Lock),
@@ -119,11 +128,14 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         at_home: Container[str] = (),
         anew: bool = False,
         shared: Mapping[int, Any] = MappingProxyType({}),
+        met: list[Any] | None = None,
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._at_home = at_home
         self._anew = anew
         self._shared = shared
+        self.met = met  # see `inputs`
+        self.brought = 0  # how deep in what functions and classes bring along
         self.last: Any = None
         self._spaces: dict[int, Stand] = {}
         self._modules: dict[str, Stand] = {}
@@ -139,7 +151,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             made = standins.reduce(obj) if whole is None or whole is obj else standins.view(obj, whole)
             if made is not NotImplemented:
                 return made
-        reducer = _REDUCERS.get(kind)
+        reducer = REDUCERS.get(kind)
         if reducer is not None:
             return reducer(self, obj)
         if issubclass(kind, type):
@@ -188,7 +200,15 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 names[name] = value
         state = (names, uses, submodules, self._source(code), func.__dict__)
         recipe = (code, space, func.__closure__, self._where(home))
-        return rebuilding.function, recipe, state, None, None, rebuilding.fill_function
+        return rebuilding.function, recipe, self._bring(state), None, None, rebuilding.fill_function
+
+    def _bring(self, state: Any) -> Any:
+        """What a function or a class brings along: a job in there is a handle, not an argument."""
+        return state if self.met is None else Stand(rebuilding.brought, _Mark(1), state, _Mark(-1))
+
+    def _mark(self, mark: _Mark) -> Reduction:
+        self.brought += mark.step
+        return bool, ()
 
     def _space(self, space: dict[str, Any]) -> tuple[Stand, bool, bool]:
         """Where a function's globals live, whether what it uses of them travels, whether it is beside the notebook."""
@@ -245,7 +265,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             contents = cell.cell_contents
         except ValueError:  # empty
             return rebuilding.cell, ()
-        return rebuilding.cell, (), (contents,), None, None, rebuilding.fill_cell
+        return rebuilding.cell, (), self._bring((contents,)), None, None, rebuilding.fill_cell
 
     # ------------------------------------------------------------------------------------------ modules
 
@@ -270,7 +290,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         parent = sys.modules.get(module.__name__.rpartition(".")[0])
         if parent is not None:
             state = {**state, "__parent__": parent}
-        return rebuilding.module, _identity(module), state, None, None, rebuilding.fill_module
+        return rebuilding.module, _identity(module), self._bring(state), None, None, rebuilding.fill_module
 
     # ------------------------------------------------------------------------------------------ classes
 
@@ -296,7 +316,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             shape["__orig_bases__"] = body.pop("__orig_bases__")
         recipe = (meta, maker, cls.__name__, cls.__bases__, shape, tracker, where, rebuilding.Process.token)
         state = (body, rebuilding.changed(cls), registered)
-        return rebuilding.skeleton, recipe, state, None, None, rebuilding.fill_class
+        return rebuilding.skeleton, recipe, self._bring(state), None, None, rebuilding.fill_class
 
     def _enum(self, cls: Any, tracker: str, where: tuple[Stand, str] | None) -> Reduction:
         body, shape = _class_body(cls)
@@ -375,7 +395,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         raise TypeError(f"cannot pickle the {'closed' if obj.closed else 'open'} file {getattr(obj, 'name', '')!r}")
 
 
-_REDUCERS: dict[type, Callable[[Pickler, Any], Reduction]] = {
+REDUCERS: dict[type, Callable[[Pickler, Any], Reduction]] = {
     types.FunctionType: Pickler._function,
     types.MethodType: Pickler._method,
     types.BuiltinMethodType: Pickler._method,
@@ -390,6 +410,7 @@ _REDUCERS: dict[type, Callable[[Pickler, Any], Reduction]] = {
     weakref.WeakKeyDictionary: Pickler._weak_keys,
     weakref.WeakValueDictionary: Pickler._weak_values,
     io.TextIOWrapper: Pickler._open_file,
+    _Mark: Pickler._mark,
 }
 
 _ENUM_OWN = ("_generate_next_value_", "_member_names_", "_member_map_", "_value2member_map_", "_member_type_")

@@ -36,6 +36,7 @@ from typing import Any
 from cellq.errors import Expired, Untrusted, WrongPython
 from cellq.message import Blob, Spill
 from cellq.wire import pickling
+from cellq.wire.inputs import Arrival, Handle
 from cellq.wire.pickling import Label
 
 FORMAT = 1
@@ -62,6 +63,7 @@ class Purpose(StrEnum):
     CALL = "call"
     RESULT = "result"
     ERROR = "error"
+    SCHEDULE = "schedule"
 
 
 _NUMBER = {purpose: number for number, purpose in enumerate(Purpose, 1)}
@@ -87,6 +89,7 @@ class Seal:
         code: bytes = b"",
         label: Label = "",
         spill_dir: Path | None = None,
+        met: list[Handle] | None = None,
     ) -> Blob:
         """Pickles and signs a value.
 
@@ -94,12 +97,13 @@ class Seal:
             job_id, code: the job, and the digest of the code, that the value belongs to.
             label: what to call the value when it cannot be pickled; see `pickling.dumps`.
             spill_dir: where a value over `SPILL_OVER` bytes gets a file of its own; None keeps it in one piece.
+            met: takes the jobs in the value, which then travel as their results; see `pickling.dumps`.
 
         Raises:
             NotPicklable: something in it cannot travel; the message names the variable and the path to it.
             OSError: the file cannot be written; nothing of it is left behind.
         """
-        body, buffers = pickling.dumps(value, label=label)
+        body, buffers = pickling.dumps(value, label=label, met=met)
         if not buffers and len(body) < _SQUEEZE_FROM:
             head = _HEAD.pack(_MAGIC, FORMAT, _NUMBER[purpose], *sys.version_info[:2], 1)
             tail = (len(body) * 4).to_bytes(8, "little") + body
@@ -134,6 +138,7 @@ class Seal:
         code: bytes = b"",
         namespace: dict[str, Any] | None = None,
         homeward: bool | None = None,
+        arrival: Arrival | None = None,
     ) -> Any:
         """The value, if the signature is right.
 
@@ -141,6 +146,7 @@ class Seal:
             purpose, job_id, code: as when it was sealed.
             namespace: where functions from a notebook live from now on; see `pickling.loads`.
             homeward: the receiver's own modules and classes are preferred; so it is with results and errors when None.
+            arrival: gives what arrives in place of jobs among arguments.
 
         Raises:
             Untrusted: the signature is missing or wrong; nothing was unpickled.
@@ -152,7 +158,35 @@ class Seal:
         body, buffers = self._verify(memoryview(data), purpose, job_id, code, in_place=isinstance(blob, Spill))
         if homeward is None:
             homeward = purpose in _HOMEWARD
-        return pickling.loads(body, buffers, namespace=namespace, homeward=homeward)
+        return pickling.loads(body, buffers, namespace=namespace, homeward=homeward, arrival=arrival)
+
+    def resealed(
+        self, blob: Blob, *, purpose: Purpose, becomes: Purpose, of: bytes, to: bytes, code: bytes = b""
+    ) -> Blob:
+        """The same value for another job: verified, and signed anew. Nothing is unpickled, whatever Python it is from.
+
+        Only what was sealed to be scheduled becomes a call this way: to sign calls for whoever puts a call into a
+        schedule would be to sign anything.
+
+        Args:
+            purpose, becomes: what the value was sealed for, and what it is for from now on.
+            of, to: the job that it belongs to, and the one that the new envelope is for.
+            code: as when it was sealed.
+
+        Returns:
+            What has a file of its own gets another one beside it.
+
+        Raises:
+            Untrusted: the signature is missing or wrong.
+            Expired: the file of a spilled value is gone.
+            OSError: the new file cannot be written.
+        """
+        data = memoryview(_map(blob) if isinstance(blob, Spill) else blob)
+        self._authentic(data, purpose, of, code)
+        magic, version, _, *python, count = _HEAD.unpack_from(data)
+        head, rest = _HEAD.pack(magic, version, _NUMBER[becomes], *python, count), data[_START:]
+        parts: list[Data] = [head, self._sign(to, code, head, rest), rest]
+        return _spill(parts, len(data), Path(blob.path).parent) if isinstance(blob, Spill) else b"".join(parts)
 
     def seal_code(self, function: Callable[..., Any]) -> tuple[bytes, bytes]:
         """A function as (SHA-256 of the sealed bytes, sealed bytes).
@@ -191,13 +225,11 @@ class Seal:
             mac.update(part)
         return mac.digest()
 
-    def _verify(
-        self, data: memoryview, purpose: Purpose, job_id: bytes, code: bytes, *, in_place: bool
-    ) -> tuple[memoryview | bytes, list[Data]]:
-        """The pickle and its buffers, out of an envelope whose signature is right."""
+    def _authentic(self, data: memoryview, purpose: Purpose, job_id: bytes, code: bytes) -> None:
+        """Refuse an envelope whose signature is wrong, or that is for something else."""
         if len(data) < _START or data[:4] != _MAGIC:
             raise Untrusted("This is not a value that cellq sealed, or it was cut short; nothing of it was unpickled.")
-        _, version, number, major, minor, count = _HEAD.unpack_from(data)
+        _, version, number, *_ = _HEAD.unpack_from(data)
         if version != FORMAT:
             raise Untrusted(
                 f"This value is sealed in format {version}, this cellq reads format {FORMAT}. "
@@ -212,6 +244,13 @@ class Seal:
             )
         if number != _NUMBER[purpose]:
             raise Untrusted(f"The value was sealed for something else than to be a {purpose}; it was not unpickled.")
+
+    def _verify(
+        self, data: memoryview, purpose: Purpose, job_id: bytes, code: bytes, *, in_place: bool
+    ) -> tuple[memoryview | bytes, list[Data]]:
+        """The pickle and its buffers, out of an envelope whose signature is right."""
+        self._authentic(data, purpose, job_id, code)
+        *_, major, minor, count = _HEAD.unpack_from(data)
         if (major, minor) != sys.version_info[:2]:
             raise WrongPython(
                 f"The value was pickled by Python {major}.{minor} and cannot be read by "

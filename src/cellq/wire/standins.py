@@ -19,8 +19,12 @@ import re
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from cellq.wire import mending
 
 _MOST_SHARED = 64 << 20
 """Bytes of an array up to which it travels along with its views, where only these are wanted."""
@@ -43,9 +47,12 @@ def reduce(thing: Any) -> Reduction:
     if reducer is None and str(kind.__module__).startswith(("ipykernel.", "cellq.runner.")):
         reducer = _shell
     if reducer is None and str(kind.__module__).startswith("ipywidgets.") and hasattr(kind, "get_view_spec"):
-        reducer = _widget
+        reducer = mending.widget
     if reducer is None and str(kind.__module__).startswith("asyncio.") and hasattr(kind, "run_until_complete"):
         reducer = _loop
+    numpy = sys.modules.get("numpy")
+    if reducer is None and numpy is not None and isinstance(thing, numpy.ndarray) and getattr(thing, "__dict__", None):
+        reducer = mending.subarray
     return NotImplemented if reducer is None else reducer(thing)
 
 
@@ -55,6 +62,18 @@ class InUse(TypeError):
 
 def _refuse(what: str) -> None:
     raise InUse(what)
+
+
+def _weak(reference: Any) -> Reduction:
+    if reference.__callback__ is not None:
+        _refuse("a weak reference that calls back")
+    target = reference()
+    return (dead, ()) if target is None else (weakref.ref, (target,))
+
+
+def dead() -> Any:
+    """A weak reference to what is gone."""
+    return weakref.ref(type("Gone", (), {})())
 
 
 # ----------------------------------------------------------------------------------------------- threading
@@ -103,9 +122,15 @@ def ended_thread(name: str, daemon: bool) -> threading.Thread:
 
 
 def _executor(executor: Any) -> Reduction:
-    if not getattr(executor, "_shutdown", getattr(executor, "_shutdown_thread", False)):
+    if getattr(executor, "_shutdown", getattr(executor, "_shutdown_thread", False)):
+        return ended_executor, (type(executor), executor._max_workers)
+    idle = getattr(executor, "_idle_semaphore", None)
+    if type(executor).__name__ != "ThreadPoolExecutor" or not executor._work_queue.empty():
         _refuse("an executor that is not shut down")
-    return ended_executor, (type(executor), executor._max_workers)
+    if idle is None or idle._value < len(executor._threads):
+        _refuse("an executor that is at work")
+    options = (executor._max_workers, executor._thread_name_prefix, executor._initializer, executor._initargs)
+    return type(executor), options
 
 
 def ended_executor(kind: Any, workers: int) -> Any:
@@ -306,9 +331,14 @@ def _dict_view(view: Any) -> Reduction:
 
 
 def viewed(view: Any) -> dict[Any, Any]:
-    """The dict that a view shows: its `mapping` is only a proxy of it."""
+    """The dict that a view or a proxy shows; a view's `mapping` is only such a proxy."""
     found: dict[Any, Any] = gc.get_referents(view)[0]
     return found
+
+
+def _proxy(proxy: Any) -> Reduction:
+    mapping = viewed(proxy)  # `dict(proxy)` would be another one, which does not change with the first
+    return (types.MappingProxyType, (mapping,)) if type(mapping) is dict else NotImplemented
 
 
 def view_of_dict(mapping: Any, kind: str) -> Any:
@@ -359,7 +389,7 @@ def _connection(connection: Any) -> Reduction:
         _refuse("a connection with an open transaction: commit first")
     if len(rows) > 1:
         _refuse("a connection with attached databases")
-    path = rows[0][2]
+    path = rows[0][2] if Path(rows[0][2]).is_absolute() else ""  # SQLite calls what was deserialized "x"
     content = None if path else connection.serialize()
     return database, (path, content, connection.isolation_level, connection.row_factory, connection.text_factory)
 
@@ -413,31 +443,6 @@ def this_shell() -> Any:
     return get_ipython()
 
 
-# ----------------------------------------------------------- what the pickle of a library's own would change
-
-
-def _bunch(bunch: Any) -> Reduction:
-    return copyreg.__newobj__, (type(bunch),), vars(bunch), None, iter(bunch.items()), set_attributes  # type: ignore[attr-defined]
-
-
-def set_attributes(thing: Any, attributes: dict[str, Any]) -> None:
-    """Give a thing its attributes past its own `__setstate__`: scikit-learn's Bunch has one that drops them."""
-    vars(thing).update(attributes)
-
-
-def _widget(widget: Any) -> Reduction:
-    make, args, state = widget.__reduce_ex__(5)[:3]
-    values = {name: value for name, value in state["_trait_values"].items() if name != "comm"}
-    return make, args, {**state, "_trait_values": values}, None, None, set_widget
-
-
-def set_widget(widget: Any, state: Any) -> None:
-    """Fill a widget and connect it with the front end of this side: a connection belongs to one process."""
-    widget.__setstate__(state)
-    widget._model_id = None  # the front end may know that model already, as another widget's
-    widget.open()
-
-
 def _nditer(walk: Any) -> Reduction:
     if not walk.finished:
         _refuse("an nditer that has not ended")
@@ -452,23 +457,15 @@ def ended_nditer(operands: Any, flags: list[str]) -> Any:
     return new
 
 
-def _masked(array: Any) -> Reduction:
-    return NotImplemented if array._fill_value is not None else (*array.__reduce__(), None, None, set_masked)
-
-
-def set_masked(array: Any, state: Any) -> None:
-    """Fill a masked array that has no fill value of its own; NumPy would give it one."""
-    array.__setstate__(state)
-    array._fill_value = None
-
-
 _BY_TYPE: dict[type, Callable[[Any], Reduction]] = {
     type(threading.Lock()): _lock,
     type(threading.RLock()): _lock,
     threading.Condition: _condition,
     threading.local: _local,
     threading.Thread: _thread,
+    weakref.ReferenceType: _weak,
     types.GeneratorType: _generator,
+    types.MappingProxyType: _proxy,
     re.Match: _match,
     io.TextIOWrapper: _file,
     io.BufferedReader: _file,
@@ -488,7 +485,5 @@ _BY_NAME: dict[str, Callable[[Any], Reduction]] = {
     "_csv.Reader": _csv,
     "_csv.Writer": _csv,
     "numpy.nditer": _nditer,
-    "numpy.ma.MaskedArray": _masked,
-    "numpy.ma.core.MaskedArray": _masked,
-    "sklearn.utils._bunch.Bunch": _bunch,
+    **mending.BY_NAME,
 }

@@ -12,6 +12,10 @@ _Waiting = tuple[float, Claim]
 """Since when (monotonic seconds), and what."""
 
 
+_SCHEDULES = 64
+"""How many schedules are ticked at a time."""
+
+
 class Backlog:
     """Claims that wait for room in a slot.
 
@@ -20,11 +24,11 @@ class Backlog:
         held: how many claims of each lane are elsewhere, and will come here.
 
     Attributes:
-        lanes: those that there are slots of.
+        lanes: those that there are slots of, and that of schedules, which need none.
     """
 
     def __init__(self, slots: Sequence[Slot], held: Callable[[], Mapping[Lane, int]]) -> None:
-        self.lanes = frozenset(slot.lane for slot in slots)
+        self.lanes = frozenset(slot.lane for slot in slots) | {Lane.SCHEDULES}
         self._slots = slots
         self._held = held
         self._waiting: list[_Waiting] = []
@@ -68,7 +72,7 @@ class Backlog:
 
     def room(self) -> dict[Lane, int]:
         """How many more claims of each lane would find a place now."""
-        room = {Lane.SYNC: 0, Lane.COROUTINES: 0}
+        room = {Lane.SYNC: 0, Lane.COROUTINES: 0, Lane.SCHEDULES: _SCHEDULES}
         for slot in self._slots:
             room[slot.lane] += slot.room()
         for _, claim in self._waiting:

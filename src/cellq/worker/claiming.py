@@ -20,9 +20,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from cellq.errors import StoreUnavailable
-from cellq.message import Claim, Topic, lane_of
+from cellq.message import Claim, Lane, Topic, lane_of
 from cellq.settings import RUNTIME
 from cellq.store.contract import Store
+from cellq.timetable import QUEUE
 from cellq.worker.backlog import Backlog
 from cellq.worker.funnel import STREAM_PACE
 
@@ -41,7 +42,7 @@ class Claimer:
 
     Args:
         worker: its id.
-        queues: it serves these.
+        queues: it serves these, and the schedules of the store.
         backlog: where claims go.
         admit: takes what was claimed, and gives what is to be placed.
     """
@@ -56,11 +57,12 @@ class Claimer:
     ) -> None:
         self._store = store
         self._worker = worker
-        self._queues = queues
+        self._queues = (*queues, QUEUE)
         self._backlog = backlog
         self._admit = admit
         self._more = set(backlog.lanes)  # those in which there may be something to claim
         self._next_due: float | None = None
+        self._schedules = True  # whether to claim for their sake alone
         self._earliest = 0.0  # when the next claim may be made, on the monotonic clock
         self._claiming = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -102,6 +104,7 @@ class Claimer:
 
     def _look_again(self) -> None:
         self._more.update(self._backlog.lanes)
+        self._schedules = True
         self._wake.set()
 
     async def _claim(self) -> None:
@@ -112,9 +115,11 @@ class Claimer:
             if not self._more:
                 return
             room = {lane: min(free, _MOST_PER_CLAIM) for lane, free in self._backlog.room().items()}
-            asked = {lane: free for lane, free in room.items() if free > 0 and lane in self._more}
-            if not asked:
-                return
+            # All that have room, also those that had no more: in a stream nobody else says what has come due there.
+            asked = {lane: free for lane, free in room.items() if free > 0}
+            if self._more.isdisjoint(asked) or (not self._schedules and asked.keys() == {Lane.SCHEDULES}):
+                return  # a full worker does not look for schedules each time that somebody pushes a job
+            self._schedules = False
             if (early := self._earliest - time.monotonic()) > 0:
                 await asyncio.sleep(early)
             # Whoever rings from here on is heard. A lane that is not asked for may have more all the same.

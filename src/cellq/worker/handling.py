@@ -144,6 +144,14 @@ class Handling:
         way.end(ended.placed.why, self.desk.outcome(ended))
         return True
 
+    def failed(self, outcome: Outcome) -> bool:
+        """One that was placed has failed before any slot had it; whether it is one of these."""
+        way = self._ways.get(outcome.lease)
+        if way is None:
+            return False
+        way.end(None, outcome)
+        return True
+
     # ------------------------------------------------------------------------------------------ stopping
 
     def stop(self, lease: Lease, why: Why) -> bool:

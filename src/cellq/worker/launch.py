@@ -66,6 +66,7 @@ def launch(
     idle_exit: float = IDLE_EXIT,
     preload: Sequence[str] = (),
     keep: bool = False,
+    inherit: Sequence[int] = (),
 ) -> Launched:
     """Start a worker that outlives this process.
 
@@ -76,6 +77,7 @@ def launch(
         idle_exit: seconds without a job after which it ends.
         preload: modules to import ahead of need.
         keep: whether cells share the process of their slot.
+        inherit: open files that it is to hold as long as it lives (not on Windows).
 
     Raises:
         WorkerUnavailable: it cannot be started.
@@ -108,6 +110,7 @@ def launch(
                 # It must stay alive when this process, its terminal or its notebook goes away.
                 start_new_session=True,
                 creationflags=_DETACHED,
+                pass_fds=tuple(inherit),
             )
         except OSError as error:
             raise WorkerUnavailable(f"cannot start a worker with {command[0]}: {error}") from error

@@ -34,6 +34,9 @@ from cellq.call import Handler, Message
 from cellq.errors import RejectMessage, RemoteError, RetryMessage
 from cellq.options import per_second, seconds
 
+_random = random.Random()
+"""Not the global generator: a program that seeds that one expects its numbers for itself."""
+
 
 class Middleware(ABC):
     """Wraps the handling of messages. One object serves many at a time, and several workers of an `App`."""
@@ -134,7 +137,7 @@ class Retry(Middleware):
             wanted = not self.on or any(error.matches(kind) for kind in self.on)
             if not wanted or message.attempt >= self.max_tries:
                 raise
-            pause = self.delay(message.attempt, random.random())
+            pause = self.delay(message.attempt, _random.random())
             raise RetryMessage(pause, f"attempt {message.attempt} of {self.max_tries}: {error}") from error
 
 

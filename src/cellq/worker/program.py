@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cellq.call import Arguments, Place
-from cellq.ids import name_digest
-from cellq.message import Claim, Kind
+from cellq.ids import JobId, name_digest
+from cellq.message import Blob, Claim, Kind
 from cellq.worker.middleware import Middleware
+
+
+def _cannot_reseal(blob: Blob, of: JobId, to: JobId, code: bytes) -> Blob:
+    raise RuntimeError("this worker was not told how arguments are signed")
 
 
 def _cannot_open(_: Claim) -> Arguments:
@@ -26,6 +30,7 @@ class Program:
         middlewares: of all jobs, outermost first.
         of_tasks: what the jobs of some tasks have besides, inside of those; by the task's name.
         open_arguments: unpickles the arguments of a claim, for a middleware that asks for them.
+        reseal: signs the arguments of a schedule's calls; see `ticking.Reseal`.
     """
 
     tasks: Mapping[bytes, Place] = field(default_factory=dict)
@@ -34,6 +39,7 @@ class Program:
     middlewares: tuple[Middleware, ...] = ()
     of_tasks: Mapping[str, tuple[Middleware, ...]] = field(default_factory=dict)
     open_arguments: Callable[[Claim], Arguments] = _cannot_open
+    reseal: Callable[[Blob, JobId, JobId, bytes], Blob] = _cannot_reseal
 
     def layers(self, task: str) -> Sequence[Middleware]:
         """The middlewares of a task, outermost first."""

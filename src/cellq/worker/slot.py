@@ -27,6 +27,7 @@ from cellq.errors import WorkerUnavailable
 from cellq.frames import Done, Frame, flat
 from cellq.ids import short_id
 from cellq.message import Claim, Event, Kind, Lane, Lease
+from cellq.worker.inputs import Supplied
 from cellq.worker.nursery import Child, Nursery
 
 log = logging.getLogger("cellq.worker")
@@ -220,6 +221,7 @@ class Slot:
             claim.code,
             flat(claim.payload),
             claim.refunds,
+            claim.results if isinstance(claim, Supplied) else (),
         )
 
     def learn(self, digest: bytes, sealed: object) -> None:

@@ -10,7 +10,8 @@
               │ slots: one child process each                   │
               └─────────────────────────────────────────────────┘
 
-Claims of jobs that have middleware go through `Handling`, the others straight into the backlog.
+Claims of jobs that have middleware go through `Handling`, then those that take results of other jobs through `Inputs`;
+all others go straight into the backlog.
 
 Shutdown: the first `stop()` claims no more and lets what runs go on for `drain` seconds; what has not ended by then is
 interrupted and released, so that another worker runs it and no attempt is lost. A second `stop()` does that at once.
@@ -27,6 +28,7 @@ import random
 import socket
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -42,10 +44,12 @@ from cellq.worker.claiming import Claimer
 from cellq.worker.funnel import Funnel
 from cellq.worker.handling import Handling
 from cellq.worker.heart import Heart
+from cellq.worker.inputs import Inputs
 from cellq.worker.nursery import Nursery
 from cellq.worker.outcomes import outcome_of, refused
 from cellq.worker.program import Program
 from cellq.worker.slot import RECALL_AFTER, Ended, Slot, Watcher, Why
+from cellq.worker.ticking import Ticker
 
 log = logging.getLogger("cellq.worker")
 
@@ -128,7 +132,9 @@ class Supervisor(Watcher):
         ]
         self._program = program or Program()
         self._handling = Handling(store, self, self._program)
-        self._backlog = Backlog(self._slots, self._handling.held)
+        self._backlog = Backlog(self._slots, self._elsewhere)
+        self._inputs = Inputs(store, self._backlog.add, self._unsupplied)
+        self._ticker = Ticker(store, self._program.reseal)
         self._claimer = Claimer(store, self.id, settings.queues, self._backlog, self._admit)
         self._code: OrderedDict[bytes, Blob | None] = OrderedDict()
         self._fetching: set[asyncio.Task[None]] = set()
@@ -187,10 +193,12 @@ class Supervisor(Watcher):
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, *self._fetching, return_exceptions=True)
+            await self._inputs.close()
             for slot in self._slots:
                 await slot.close()
             await self._nursery.close()
             await self._handling.close()
+            await self._ticker.close(settings.lease)
             self._funnel.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(funnel, settings.lease)
@@ -228,7 +236,7 @@ class Supervisor(Watcher):
     def leases(self) -> list[Lease]:
         """What this worker holds."""
         held = [p.claim.lease for slot in self._slots for p in slot.placed.values()]
-        return held + self._backlog.leases() + self._handling.leases()
+        return held + self._backlog.leases() + self._inputs.leases() + self._handling.leases() + self._ticker.leases()
 
     async def _recall_forever(self) -> None:
         """Watch for jobs that wait behind a long one, in a slot or in the backlog."""
@@ -257,19 +265,26 @@ class Supervisor(Watcher):
         return time.monotonic() - self._last_busy
 
     def _busy(self) -> bool:
-        return bool(self._handling) or any(slot.placed for slot in self._slots)
+        return bool(self._handling) or bool(self._inputs) or any(slot.placed for slot in self._slots)
+
+    def _elsewhere(self) -> Mapping[Lane, int]:
+        """How many claims of each lane will come into the backlog."""
+        held = self._handling.held()
+        if self._inputs:
+            held.update(self._inputs.lanes())
+        return held
 
     def _admit(self, claims: list[Claim]) -> list[Claim]:
         """Take in what was claimed; gives what can be placed at once."""
         self._active.set()
         self._last_busy = time.monotonic()
         accepted = []
-        for claim in claims:
+        for claim in self._ticker.take(claims):
             if reason := self._program.refusal(claim):
                 self._funnel.outcome(refused(claim, reason))
             else:
                 accepted.append(claim)
-        return self._handling.begin(accepted)
+        return self._inputs.begin(self._handling.begin(accepted))
 
     # ------------------------------------------------------------------------- what slots report
 
@@ -325,15 +340,20 @@ class Supervisor(Watcher):
         if outcome is not None:
             self._funnel.outcome(outcome)
 
+    def _unsupplied(self, outcome: Outcome) -> None:
+        if not self._handling.failed(outcome):
+            self._funnel.outcome(outcome)
+        self.freed()
+
     # -------------------------------------------------------------------- what handling asks for (see `Desk`)
 
     def place(self, claim: Claim) -> None:
-        self._backlog.add([claim])
+        self._backlog.add(self._inputs.begin([claim]))
 
     def withdraw(self, lease: Lease) -> bool:
         slot = self._slot_of(lease)
         if slot is None:
-            self._backlog.take_out(lease)
+            self._take_out(lease)
             return False
         slot.stop(lease, Why.CANCEL)
         return True
@@ -368,13 +388,16 @@ class Supervisor(Watcher):
         slot = self._slot_of(lease)
         if slot is not None:
             return slot.stop(lease, why)
-        waited = self._backlog.take_out(lease)
+        waited = self._take_out(lease)
         if self._handling.stop(lease, why):
             return True
         if waited and why is Why.CANCEL:
             failure = Failure(cause="cancelled", message="cancelled before it was started")
             self._funnel.outcome(Outcome(lease=lease, ending=Ending.CANCELLED, failure=failure))
         return waited
+
+    def _take_out(self, lease: Lease) -> bool:
+        return self._backlog.take_out(lease) or self._inputs.take_out(lease)
 
     def _slot_of(self, lease: Lease) -> Slot | None:
         for slot in self._slots:
@@ -386,7 +409,7 @@ class Supervisor(Watcher):
         log.info("worker %s drains", short_id(self.id))
         for slot in self._slots:
             slot.recall(force=True)
-        for claim in self._backlog.take_all():
+        for claim in self._backlog.take_all() + self._inputs.take_all():
             self._release(claim)
         self._handling.release()
         deadline = time.monotonic() + self._settings.drain

@@ -386,7 +386,7 @@ function workersHead(board, send) {
 
 const NAMES = { group: "Jobs of this group", jobs: "Jobs", workers: "Workers" };
 const STALE = {
-  group: "The kernel was restarted: this is how it stood then. The jobs go on, %jobs shows them.",
+  group: "The kernel was restarted: this is how it stood then. The jobs go on; %load_ext cellq brings the card back.",
   jobs: "The kernel was restarted: this is how it stood then. Run the cell again.",
   workers: "The kernel was restarted: this is how it stood then. Run the cell again.",
 };

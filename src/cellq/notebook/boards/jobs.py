@@ -12,16 +12,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cellq.client.connection import Connection
-from cellq.client.portal import portal
 from cellq.client.record import change
 from cellq.ids import JobId, id_text, parse_id, short_id
 from cellq.message import Action, Changed, Filter, Row, State
 from cellq.notebook.boards import tables
 from cellq.notebook.boards.board import Board, Line, Press, moment
+from cellq.notebook.boards.live import LiveTable, lost
 from cellq.notebook.boards.pump import Pump
-from cellq.notebook.boards.screens import LiveScreen
 from cellq.notebook.boards.tail import Tail
 from cellq.notebook.cards.card import MARKS, face_of
+from cellq.timetable import own_counts, own_rows
 
 _STEP = 50
 _MOST = 1000
@@ -31,7 +31,7 @@ _COLUMNS = ("id", "name", "queue", "state", "enqueued", "took", "")
 _ORDER = (State.RUNNING, State.PENDING, State.FAILED, State.COMPLETED, State.CANCELLED)
 
 
-class JobsFeed:
+class JobsFeed(LiveTable):
     """Keeps a table of jobs up to date while somebody looks at it.
 
     Args:
@@ -41,16 +41,13 @@ class JobsFeed:
     """
 
     tick = 10.0
-    screen: LiveScreen
 
     def __init__(self, connection: Connection, pump: Pump, limit: int) -> None:
-        self._connection = connection
-        self._pump = pump
+        super().__init__(connection, pump)
         self._limit = min(limit, _MOST)
         self._states: tuple[State, ...] = ()
         self._text = ""
         self._tails: dict[JobId, Tail] = {}
-        self._notes: list[str] = []
 
     async def board(self) -> Board:
         """The table as the store has it now.
@@ -60,7 +57,7 @@ class JobsFeed:
         """
         store = await self._connection.ready()
         totals: Counter[State] = Counter()
-        for queue in (await store.count()).queues.values():
+        for queue in own_counts(await store.count()).queues.values():
             totals.update(queue.states)
         rows, more = await self._rows()
         for row in rows:
@@ -87,10 +84,10 @@ class JobsFeed:
         text = self._text.lower()
         if not text:
             page = await store.find(Filter(states=self._states), None, self._limit)
-            return page.rows, page.after is not None
+            return own_rows(page.rows), page.after is not None
         found: dict[JobId, Row] = {}
         newest = await store.find(Filter(states=self._states), None, _MOST)
-        for row in newest.rows:
+        for row in own_rows(newest.rows):
             if text in f"{row.name or row.task}\n{row.queue}\n{short_id(row.id)}\n{id_text(row.id)}".lower():
                 found[row.id] = row
         if newest.after is not None and len(found) < self._limit:
@@ -135,49 +132,24 @@ class JobsFeed:
             below=None if tail is None else tail.shown(row),
         )
 
-    # ------------------------------------------------------------------------------------------ as a feed
-
-    async def look(self) -> bool:
-        self.screen.draw(await self.board())
-        return self.screen.watched
-
     def lose(self, error: Exception) -> None:
-        self._notes = [f"this table can no longer be kept up to date ({error})"]
-        self.screen.tell(self._notes)
+        super().lose(error)
+        self._notes = lost(error)
 
-    # -------------------------------------------------------------------------------- what people ask for
-
-    def watch(self, watched: bool) -> None:
-        """Somebody begins to look, or nobody does any more."""
-        if watched:
-            self._pump.add(self)
-        else:
-            self._pump.remove(self)
-
-    def press(self, message: Mapping[str, Any]) -> None:
-        """Do what was asked for in the page; from any thread, returns at once."""
-        portal().start(self._obey(message))
-
-    async def _obey(self, message: Mapping[str, Any]) -> None:
-        command, key = str(message.get("cmd")), str(message.get("key", ""))
-        self._notes = []
-        try:
-            if command == "filter":
-                self._states = tuple(State(state) for state in message.get("states", ()))
-                self._text = str(message.get("text", "")).strip()[:200]
-            elif command == "more":
-                self._limit = min(self._limit + _STEP, _MOST)
-            elif command == "output":
-                job_id = parse_id(key)
-                if self._tails.pop(job_id, None) is None:
-                    self._tails[job_id] = Tail()
-            elif command in ("cancel", "retry"):
-                changed = (await change(self._connection, [parse_id(key)], Action(command)))[0]
-                if changed in (Changed.REFUSED, Changed.UNKNOWN):
-                    self._notes = [f"job {short_id(parse_id(key))}: {_REFUSED[changed]}"]
-        except Exception as error:
-            self._notes = [str(error)]
-        self._pump.add(self)
+    async def _obey(self, command: str, key: str, message: Mapping[str, Any]) -> None:
+        if command == "filter":
+            self._states = tuple(State(state) for state in message.get("states", ()))
+            self._text = str(message.get("text", "")).strip()[:200]
+        elif command == "more":
+            self._limit = min(self._limit + _STEP, _MOST)
+        elif command == "output":
+            job_id = parse_id(key)
+            if self._tails.pop(job_id, None) is None:
+                self._tails[job_id] = Tail()
+        elif command in ("cancel", "retry"):
+            changed = (await change(self._connection, [parse_id(key)], Action(command)))[0]
+            if changed in (Changed.REFUSED, Changed.UNKNOWN):
+                self._notes = [f"job {short_id(parse_id(key))}: {_REFUSED[changed]}"]
 
 
 _REFUSED = {Changed.REFUSED: "it has changed meanwhile, look again", Changed.UNKNOWN: "it was pruned or deleted"}

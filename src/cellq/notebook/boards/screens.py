@@ -141,6 +141,7 @@ class LiveScreen:
         self._on_press = on_press
         self._on_watch = on_watch
         self._still = StillScreen(route, display_id)
+        self._elsewhere: list[StillScreen] = []  # pages that were loaded since
         self._views: set[str] = set()
         self._pages: set[str] = set()
         self._as_html = False  # drawn as plain HTML for now: no page has shown the widget
@@ -169,14 +170,23 @@ class LiveScreen:
 
     def begin(self, board: Board) -> None:
         self._board = board
-        self._show("display_data")
+        self._show("display_data", self._route)
+
+    def show_in(self, route: Route) -> None:
+        """Show it also where another page has it: as it lives, and as it ends. From any thread."""
+        other = StillScreen(route, self._display_id)
+        self._elsewhere.append(other)
+        if self._closed:
+            other.begin(self._board)
+        else:
+            self._show("display_data", route)
 
     def draw(self, board: Board) -> None:
         earlier, self._board = self._board, board
         if self._pages:
             if self._as_html:
                 self._as_html = False
-                self._show("update_display_data")
+                self._show("update_display_data", self._route)
         elif time.monotonic() - self._since > _PATIENCE:
             self._as_html = LiveView.blind = True
             self._still.draw(board)
@@ -193,7 +203,8 @@ class LiveScreen:
         changes = board.changes(earlier)
         if changes and len(self._pages) > 1:  # a page that was reloaded does not know the display id any more
             self._send(changes)
-        self._still.end(board)
+        for still in (self._still, *self._elsewhere):
+            still.end(board)
         if not self._closed:
             self._closed = True
             portal().start(self._close())
@@ -211,11 +222,11 @@ class LiveScreen:
         if not self._closed:
             self._send({"whole": self.as_json()})
 
-    def _show(self, kind: str) -> None:
+    def _show(self, kind: str, route: Route) -> None:
         shown = self._widget._repr_mimebundle_()
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
         content = {"data": {**data, **self._board.bundle()}, "metadata": metadata}
-        self._route.send(kind, {**content, "transient": {"display_id": self._display_id}})
+        route.send(kind, {**content, "transient": {"display_id": self._display_id}})
 
     def _heard(self, _: object, message: Any, __: object) -> None:
         command = message.get("cmd")

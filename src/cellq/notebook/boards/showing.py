@@ -1,9 +1,12 @@
 """Jobs and groups as the last expression of a cell: their card, live, until they have ended.
 
      q.map(f, xs)  ──▶ Showing.group ──▶ GroupFeed ◀── Pump ── store
-                                            └──▶ Screen ──▶ the cell
+                                            └──▶ Screen ──▶ the cell, and pages that were loaded since
 
 The formatters are registered with IPython's display system by `%load_ext cellq`; the client knows nothing of it.
+
+Which jobs a group's card is about is written down (`ledger`). So when a page holds the card of a group that a kernel
+before this one has shown, this one takes it over, in place: live, or as it ended while nobody looked.
 """
 
 from __future__ import annotations
@@ -12,33 +15,54 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from IPython.core.display_functions import publish_display_data
 
+from cellq import settings
 from cellq.client.connection import Connection
 from cellq.client.group import AsyncJobGroup
 from cellq.client.job import AsyncJob
 from cellq.client.portal import portal
-from cellq.client.record import change
 from cellq.client.sync import Job, JobGroup
-from cellq.errors import CellqError, Expired
-from cellq.ids import id_text, parse_id
-from cellq.message import Action, Row, State
-from cellq.notebook.boards.board import Board
-from cellq.notebook.boards.census import Census
-from cellq.notebook.boards.group import group_board
-from cellq.notebook.boards.pump import Pump, Pumps
-from cellq.notebook.boards.screens import Screen, screen_of
+from cellq.errors import CellqError
+from cellq.ids import parse_id
+from cellq.message import State
+from cellq.notebook.boards import ledger
+from cellq.notebook.boards.feeds import GroupFeed, JobFeed
+from cellq.notebook.boards.ledger import Entry
+from cellq.notebook.boards.screens import LiveScreen, StillScreen, screen_of
 from cellq.notebook.cards.card import bundle, face_of
-from cellq.notebook.cards.views import View
 from cellq.notebook.cards.widgets import view_of
+from cellq.notebook.origin import Origin
+from cellq.notebook.output.pages import Nowhere, Page, PageRoute
 from cellq.notebook.output.trouble import shown_as
-from cellq.notebook.route import Route, route_of
-from cellq.notebook.workforce import Address, Workforce
+from cellq.notebook.route import KernelRoute, Route, route_of
+from cellq.notebook.session import Session
 
 log = logging.getLogger("cellq.notebook")
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """The card of a group that this kernel shows.
+
+    Attributes:
+        cell: that shows it.
+        shown: when it was shown first (epoch seconds).
+        page: the session of the page that ran its cell, and finds it by itself.
+        show_in: shows it in another page.
+    """
+
+    cell: Origin
+    shown: float
+    page: str
+    show_in: Callable[[Route], None]
 
 
 class Showing:
@@ -46,15 +70,16 @@ class Showing:
 
     Args:
         shell: the notebook's InteractiveShell.
-        workforce: its workers.
-        pumps: its pumps.
+        session: the notebook's.
     """
 
-    def __init__(self, shell: Any, workforce: Workforce, pumps: Pumps) -> None:
+    def __init__(self, shell: Any, session: Session) -> None:
         self._shell = shell
-        self._workforce = workforce
-        self._pumps = pumps
+        self._session = session
         self._numbers = itertools.count(1)
+        self._cards: dict[str, _Card] = {}
+        self._in_pages: set[tuple[str, str]] = set()
+        self._lock = threading.RLock()  # never taken in the portal's thread, for which a holder may wait
 
     def register(self) -> None:
         """Have IPython ask us whenever a job or a group is displayed. (A terminal has no room for cards.)"""
@@ -65,6 +90,7 @@ class Showing:
             formatter.for_type(one, self.job)
         for many in (JobGroup, AsyncJobGroup):
             formatter.for_type(many, self.group)
+        self._session.pages.listen(self._page_loaded)
 
     def unregister(self) -> None:
         """Take `register` back."""
@@ -72,12 +98,17 @@ class Showing:
         for shown in (Job, AsyncJob, JobGroup, AsyncJobGroup):
             formatter.pop(shown, None)
 
+    def come_back(self) -> None:
+        """Take over the cards of groups that kernels before this one have left, when pages show them."""
+        if route_of(self._shell, "cellq").widgets and ledger.left_behind(self._here()):
+            self._session.pages.open()
+
     def group(self, shown: JobGroup[Any] | AsyncJobGroup[Any]) -> None:
         """Show the card of a group in the cell that runs."""
         group = shown.asynchronous() if isinstance(shown, JobGroup) else shown
         sources = group.sources()
         ids = [parse_id(job.id) for job in group]
-        feed = GroupFeed(Census(ids, sources), self._workforce)
+        feed = GroupFeed(ids, sources, self._session.workforce)
         try:
             portal().call(feed.census.look())
         except CellqError as error:
@@ -88,8 +119,14 @@ class Showing:
         if not feed.census.live:
             publish_display_data(board.bundle())
             return
-        name = f"cellq-{id_text(ids[0])}-{len(ids)}-{next(self._numbers)}"
-        feed.screen = screen_of(route, name, board, lambda message: _cancel_all(group, message))
+        name = f"cellq-group-{uuid.uuid4()}"
+        feed.screen = screen_of(route, name, board, feed.press)
+        if isinstance(feed.screen, LiveScreen) and isinstance(route, KernelRoute):
+            cell = self._here(route.cell_id)
+            self._cards[name] = _Card(cell, time.time(), route.page, feed.screen.show_in)
+            self._session.pages.open()
+            if cell.notebook and len(sources) == 1:
+                ledger.note(Entry(name, cell, route.run, next(iter(sources)).url, ids))
         self._show(lambda: feed.screen.begin(board), feed, next(iter(sources)), route)
 
     def job(self, job: Job[Any] | AsyncJob[Any]) -> None:
@@ -104,15 +141,21 @@ class Showing:
         if row.state is State.COMPLETED:
             publish_display_data(bundle(face_of(row)))
             return
-        pump = self._pumps.of(source)
-        view = view_of(f"{job.id}-{next(self._numbers)}", route, lambda command, _: feed.press(command))
-        feed = JobFeed(source, row, view, self._workforce, pump)
-        self._show(lambda: view.begin(face_of(row)), feed, source, route)
+        session = self._session
+        feed = JobFeed(
+            source,
+            row,
+            session.workforce,
+            session.pumps.of(source),
+            lambda row, wake: session.sleepers.lay(source.full_url, row, wake),
+        )
+        feed.view = view_of(f"{job.id}-{next(self._numbers)}", route, lambda command, _: feed.press(command))
+        self._show(lambda: feed.view.begin(face_of(row)), feed, source, route)
 
     def _show(self, begin: Callable[[], None], feed: GroupFeed | JobFeed, source: Connection, route: Route) -> None:
         try:
             begin()
-            self._pumps.of(source).add(feed)
+            self._session.pumps.of(source).add(feed)
             while _waits(route) and not feed.done.wait(0.2):
                 if feed.trouble is not None:
                     raise shown_as(feed.trouble, str(feed.trouble).splitlines())
@@ -120,120 +163,67 @@ class Showing:
             told = "interrupted: the cell no longer waits, the jobs go on"
             raise shown_as(interrupt, [f"KeyboardInterrupt: {told}"]) from None
 
+    def _here(self, cell: str = "") -> Origin:
+        return Origin.here(self._session.namespace, cell)
 
-class _JobsFeed:
-    """What the feeds of jobs have in common: workers are seen to, and somebody may wait for the end."""
+    # ------------------------------------------------------------------------------------- coming back
 
-    tick = 1.0
+    def _page_loaded(self, page: Page) -> None:
+        left = {entry.name: entry for entry in ledger.left_behind(self._here())}
+        # A page shows a notebook as it was saved: of what was shown since, each cell gets the latest.
+        shown = {name: (entry.shown, entry.origin) for name, entry in left.items()}
+        shown |= {name: (card.shown, card.cell) for name, card in self._cards.items()}
+        unsaved = [name for name, (when, cell) in shown.items() if cell.cell and _unsaved(cell.notebook, when)]
+        unsaved.sort(key=lambda name: shown[name][0], reverse=True)
+        for name in dict.fromkeys([*page.groups, *unsaved]):
+            try:
+                self._show_in(page.session, name, left.get(name))
+            except (CellqError, ValueError) as error:
+                log.info("%s cannot be shown in a page that was loaded: %s", name, error)
 
-    def __init__(self, workforce: Workforce) -> None:
-        self.done = threading.Event()
-        self.trouble: CellqError | None = None
-        self._workforce = workforce
-        self._notes: list[str] = []
+    def _show_in(self, page: str, name: str, left: Entry | None) -> None:
+        with self._lock:
+            if name not in self._cards and left is not None:
+                self._cards[name] = self._take_over(left)
+            card = self._cards.get(name)
+            if card is None or card.page == page or (page, name) in self._in_pages:
+                return
+            self._in_pages.add((page, name))
+            card.show_in(PageRoute(self._session.pages, page, name, card.cell.cell))
 
-    async def _see_to_workers(self, waiting: Mapping[Connection, Iterable[str]]) -> None:
-        """See to it that somebody serves the queues in which jobs wait, by store."""
-        for connection, names in waiting.items():
-            for name in names:
-                address = Address.of(connection, name)
-                if self.trouble is None and self._workforce.due(address):
-                    workers = (await (await connection.ready()).count()).workers
-                    try:
-                        self._notes += self._workforce.tend(address, workers)
-                    except CellqError as error:
-                        self.trouble = error
-                        self._notes += str(error).splitlines()
+    def _take_over(self, left: Entry) -> _Card:
+        """The card of a group that another kernel has shown, fed by this one if that is of use."""
+        connection = self._connection(left.url)
+        ids = list(left.ids)
+        feed = GroupFeed(ids, {connection: ids}, self._session.workforce)
+        portal().call(feed.census.look())
+        board = feed.board()
+        if not feed.census.live:
+            return _Card(left.origin, left.shown, "", lambda route: StillScreen(route, left.name).begin(board))
+        feed.screen = screen = LiveScreen(Nowhere(), left.name, board, feed.press)
+        self._session.pumps.of(connection).add(feed)
+        return _Card(left.origin, left.shown, "", screen.show_in)
 
+    def _connection(self, url: str) -> Connection:
+        """To a store, of which only the URL without its password is known.
 
-class GroupFeed(_JobsFeed):
-    """Keeps a group's card up to date until all its jobs have ended.
-
-    Args:
-        census: of its jobs.
-        workforce: sees to it that somebody takes them.
-    """
-
-    screen: Screen
-
-    def __init__(self, census: Census, workforce: Workforce) -> None:
-        super().__init__(workforce)
-        self.census = census
-
-    def board(self) -> Board:
-        """The card as it stands."""
-        return group_board(self.census, self._notes)
-
-    async def look(self) -> bool:
-        await self.census.look()
-        await self._see_to_workers(self.census.waiting())
-        if self.census.live:
-            self.screen.draw(self.board())
-            return True
-        self.screen.end(self.board())
-        self.done.set()
-        return False
-
-    def lose(self, error: Exception) -> None:
-        self._notes.append(f"this card can no longer be kept up to date ({error})")
-        self.screen.end(self.board())
-        self.done.set()
+        Raises:
+            ValueError: its database is gone.
+        """
+        if url.startswith("sqlite:") and not settings.sqlite_path(url).exists():
+            raise ValueError(f"there is no {url} any more")
+        own = self._session.queue()
+        return (own if own.url == url else self._session.queue(url)).asynchronous().connection
 
 
-class JobFeed(_JobsFeed):
-    """Keeps a job's card up to date until it has ended.
-
-    Args:
-        connection: to its store.
-        row: the job as it was last seen.
-        view: its card.
-        workforce: sees to it that somebody takes it.
-        pump: of its store.
-    """
-
-    def __init__(self, connection: Connection, row: Row, view: View, workforce: Workforce, pump: Pump) -> None:
-        super().__init__(workforce)
-        self._pump = pump
-        self._connection = connection
-        self._row = row
-        self._view = view
-
-    async def look(self) -> bool:
-        row = (await self._connection.get([self._row.id]))[0]
-        if row is None:
-            raise Expired(f"job {id_text(self._row.id)} was pruned or deleted")
-        self._row = row
-        if row.state is State.PENDING:
-            await self._see_to_workers({self._connection: [row.queue]})
-        face = face_of(row, self._notes)
-        if not row.state.ended:
-            self._view.draw(face)
-            return True
-        self._view.end(face)
-        self.done.set()
-        return False
-
-    def lose(self, error: Exception) -> None:
-        self._notes.append(f"this card can no longer be kept up to date ({error})")
-        self._view.end(face_of(self._row, self._notes))
-        self.done.set()
-
-    def press(self, command: str) -> None:
-        """Do what a button of the card asks for; from any thread, returns at once."""
-        portal().start(self._obey(command))
-
-    async def _obey(self, command: str) -> None:
-        if command in ("cancel", "retry"):
-            await change(self._connection, [self._row.id], Action(command))
-            self._pump.add(self)
+def _unsaved(notebook: str, shown: float) -> bool:
+    """Whether a notebook was not saved since something was shown in it."""
+    try:
+        return Path(notebook).stat().st_mtime < shown
+    except OSError:
+        return True
 
 
 def _waits(route: Route) -> bool:
     told = os.environ.get("CELLQ_WAIT")
     return told == "1" if told in ("0", "1") else route.headless
-
-
-def _cancel_all(group: AsyncJobGroup[Any], message: Mapping[str, Any]) -> None:
-    # A press may come in a thread beside the kernel's main one: it sends the request and returns at once.
-    if message.get("cmd") == "cancel":
-        portal().start(group.cancel())

@@ -14,14 +14,13 @@ from typing import Any
 import psutil
 
 from cellq.client.connection import Connection
-from cellq.client.portal import portal
 from cellq.errors import CellqError
 from cellq.ids import JobId, short_id
 from cellq.message import WorkerInfo
 from cellq.notebook.boards import tables
 from cellq.notebook.boards.board import Board, Line, Press, moment
+from cellq.notebook.boards.live import LiveTable
 from cellq.notebook.boards.pump import Pump
-from cellq.notebook.boards.screens import LiveScreen
 from cellq.notebook.workforce import Address, Workforce
 from cellq.worker import launch
 
@@ -30,7 +29,7 @@ _STARTING = 30.0
 """Seconds after which a start that nothing was heard of is no longer spoken of."""
 
 
-class WorkersFeed:
+class WorkersFeed(LiveTable):
     """Keeps a table of workers up to date while somebody looks at it.
 
     Args:
@@ -41,18 +40,15 @@ class WorkersFeed:
     """
 
     tick = 2.0
-    screen: LiveScreen
 
     def __init__(self, connection: Connection, pump: Pump, workforce: Workforce, name: str) -> None:
-        self._connection = connection
-        self._pump = pump
+        super().__init__(connection, pump)
         self._workforce = workforce
         self._address = Address.of(connection, name)
         self._workers: list[WorkerInfo] = []
         self._gauges = Gauges()
         self._started: dict[int, tuple[launch.Launched, float]] = {}  # by process id, until they have shown up
         self._stopping: set[bytes] = set()
-        self._notes: list[str] = []
 
     async def board(self) -> Board:
         """The table as it stands now.
@@ -140,41 +136,13 @@ class WorkersFeed:
                 inner=True,
             )
 
-    # ------------------------------------------------------------------------------------------ as a feed
-
-    async def look(self) -> bool:
-        self.screen.draw(await self.board())
-        return self.screen.watched
-
-    def lose(self, error: Exception) -> None:
-        self.screen.tell([f"this table can no longer be kept up to date ({error})"])
-
-    # -------------------------------------------------------------------------------- what people ask for
-
-    def watch(self, watched: bool) -> None:
-        """Somebody begins to look, or nobody does any more."""
-        if watched:
-            self._pump.add(self)
-        else:
-            self._pump.remove(self)
-
-    def press(self, message: Mapping[str, Any]) -> None:
-        """Do what was asked for in the page; from any thread, returns at once."""
-        portal().start(self._obey(message))
-
-    async def _obey(self, message: Mapping[str, Any]) -> None:
-        command, key = str(message.get("cmd")), str(message.get("key", ""))
-        self._notes = []
-        try:
-            if command == "start":
-                worker = self._workforce.start(self._address)
-                self._started[worker.pid] = (worker, time.monotonic())
-            elif command == "stop":
-                asked = self._workforce.stop(worker for worker in self._workers if worker.id.hex() == key)
-                self._stopping |= {worker.id for worker in asked}
-        except Exception as error:
-            self._notes = str(error).splitlines()
-        self._pump.add(self)
+    async def _obey(self, command: str, key: str, message: Mapping[str, Any]) -> None:
+        if command == "start":
+            worker = self._workforce.start(self._address)
+            self._started[worker.pid] = (worker, time.monotonic())
+        elif command == "stop":
+            asked = self._workforce.stop(worker for worker in self._workers if worker.id.hex() == key)
+            self._stopping |= {worker.id for worker in asked}
 
 
 def _slots(worker: WorkerInfo) -> Iterator[tuple[int, list[tuple[JobId, str]]]]:

@@ -163,6 +163,7 @@ class LiveView:
             self._set(replace(face, clock=replace(face.clock, seconds=seconds)))
 
     def _show(self, kind: str, face: Face) -> None:
+        self._static = StaticView(self._route, self._display_id)  # what was shown as HTML is not there any more
         shown = self._widget._repr_mimebundle_()
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
         content = {"data": {**data, **bundle(face)}, "metadata": metadata}

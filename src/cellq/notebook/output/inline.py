@@ -21,7 +21,7 @@ from typing import Any
 
 from cellq.client.job import AsyncJob
 from cellq.errors import CellqError, StoreUnavailable
-from cellq.message import Changed, Heard, Row, State
+from cellq.message import Heard, Row, State
 from cellq.notebook.cards.card import Action, Face, face_of
 from cellq.notebook.cards.views import View
 from cellq.notebook.output.transcript import Transcript
@@ -159,29 +159,31 @@ class Inline:
         """Send nothing more to the cell: it belongs to somebody else now. The job is followed to its end."""
         self._left = True
 
-    async def again(self) -> bool:
-        """Have the ended job run once more, shown here and by the twins in place of how it ended; False if it cannot.
+    def restart(self, row: Row) -> bool:
+        """The job was run again: show it anew, in place of how it ended. It is to be followed once more.
 
-        All are to be followed again. Its old log is gone from the store, and so it goes from the cells.
+        Its old log is gone from the store, and so it goes from the cell.
+
+        Args:
+            row: the job as it is now.
+
+        Returns:
+            False, and nothing is done, when that is known already.
         """
-        if await self._job.retry() is not Changed.DONE:
-            return False
-        for mirror in (self, *self.twins):
-            mirror._restart()
-        return True
-
-    def _restart(self) -> None:
         with self._lock:
-            assert self._row is not None
-            self._row = replace(
-                self._row, state=State.PENDING, attempt=0, started=None, finished=None, failure=None, progress=""
-            )
+            known = self._row
+            if known is None or not known.state.ended or known.ended == row.ended:
+                return False
+            if row.state.ended:  # again: that is shown when all it has said is
+                row = replace(row, state=State.RUNNING, finished=None, failure=None)
+            self._row = row
             self._notes, self._after, self._held, self.error, self.trouble = [], 0, None, None, None
             self.holds_error = False
             self._transcript = Transcript(self._rest)
             self._send("clear_output", {"wait": True})
             if not self._left:
                 self._view.begin(self._face())
+        return True
 
     async def follow(self) -> None:
         """Mirror until the job has ended. Never raises: a lost mirror must not disturb the notebook."""
@@ -230,7 +232,8 @@ class Inline:
 
     async def _see_to_worker(self) -> None:
         try:
-            self.note(*await self._tend())
+            told = await self._tend()
+            self.note(*(line for line in told if line not in self._notes))
         except CellqError as error:
             self.trouble = error
             self.note(*str(error).splitlines())

@@ -22,12 +22,13 @@ from typing import Any
 
 from cellq.client.portal import portal
 from cellq.errors import CellqError
+from cellq.message import Changed, Row
 from cellq.notebook.cards.card import Action
 from cellq.notebook.cards.views import StaticView, View
 from cellq.notebook.cards.widgets import LiveView, view_of
 from cellq.notebook.origin import Origin
 from cellq.notebook.output.inline import Inline
-from cellq.notebook.output.pages import Nowhere, PageRoute, Pages, StandingView
+from cellq.notebook.output.pages import Nowhere, Page, PageRoute, Pages, StandingView
 from cellq.notebook.returning import CellJob, Homecoming
 from cellq.notebook.route import KernelRoute, Route
 
@@ -41,12 +42,14 @@ class Shown:
     Attributes:
         live: this kernel has a live card whose model is named after the job alone.
         homecoming: how its names come back; None when they do not.
+        again: it was run again since it had ended.
     """
 
     job: CellJob[Any]
     inline: Inline
     live: bool = False
     homecoming: Homecoming | None = None
+    again: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -74,27 +77,34 @@ class Mirrors:
     """The jobs that one kernel follows.
 
     Args:
+        pages: in which the notebook is open.
         tend: awaited now and then while a job waits for a worker; gives lines to show.
         find: gives the job of a card that a page holds and this kernel does not know, and follows it; None if it is
             somebody else's.
         where: awaited with a job and the worker that runs it; gives what people call that worker.
+        rest: takes a job that has ended, as it is, and whom to call when it is run again.
     """
 
     def __init__(
         self,
+        pages: Pages,
         tend: Callable[[CellJob[Any]], Awaitable[list[str]]],
         find: Callable[[str], Shown | None],
         where: Callable[[CellJob[Any], bytes], Awaitable[str]],
+        rest: Callable[[CellJob[Any], Row, Callable[[Row], None]], None],
     ) -> None:
         self._tend = tend
         self._find = find
         self._where = where
-        self._pages = Pages(self._page_loaded)
+        self._rest = rest
+        self._pages = pages
         self._shown: dict[str, Shown] = {}
         self._places: list[Place] = []
         self._in_pages: set[tuple[str, str]] = set()
+        self._final: dict[str, set[str]] = {}  # pages that were loaded, and the jobs whose cards there are final
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()  # never taken in the portal's thread, for which a holder may wait
+        pages.listen(self._page_loaded)
 
     def begin(
         self,
@@ -150,21 +160,13 @@ class Mirrors:
         comings = [place.shown.homecoming for place in self._places if place.cell.source == Origin.digest(source)]
         return {name: found for coming in comings if coming is not None for name, found in coming.brought.items()}
 
-    def open_pages(self) -> None:
-        """Have pages tell which cards they hold."""
-        self._pages.open()
-
-    def close(self) -> None:
-        """Let the pages go."""
-        self._pages.close()
-
     def _follow(self, job: CellJob[Any], route: Route, view: View, *, holds_error: bool = False) -> Shown:
         inline = Inline(
             job.asynchronous(),
             route,
             view,
             tend=lambda: self._tend(job),
-            on_end=lambda _: None,
+            on_end=lambda row: self._rest(job, row, lambda again: self._wake(shown, again)),
             where=lambda worker: self._where(job, worker),
             holds_error=holds_error,
         )
@@ -211,19 +213,27 @@ class Mirrors:
         if command == "cancel":
             portal().start(shown.job.asynchronous().cancel())
         elif command == "retry":
-            portal().start(self._again(shown))
+            portal().start(self._retry(shown))
         elif command == "return":
             for place in list(self._places):
                 if place.shown is shown and place.replaced is not None:
                     portal().start(self._return(place, place.replaced))
 
-    async def _again(self, shown: Shown) -> None:
-        if await shown.inline.again():
-            if shown.homecoming is not None:
-                shown.homecoming.renew()
-            for twin in shown.inline.twins:
-                portal().start(twin.follow())
-            await shown.inline.follow()
+    async def _retry(self, shown: Shown) -> None:
+        if await shown.job.asynchronous().retry() is Changed.DONE:
+            self._wake(shown, await shown.job._record.look())  # whoever presses a button need not wait for the news
+
+    def _wake(self, shown: Shown, row: Row) -> None:
+        """Show a job that is run again wherever it was shown."""
+        shown.again = True
+        for mirror in (shown.inline, *shown.inline.twins):
+            if mirror.restart(row):
+                portal().start(mirror.follow())
+        portal().start(asyncio.to_thread(self._wake_in_pages, shown.job.id))
+
+    def _wake_in_pages(self, job_id: str) -> None:
+        for page in [page for page, final in self._final.items() if job_id in final]:
+            self._show_in(page, job_id)
 
     async def _return(self, place: Place, earlier: Shown) -> None:
         """Stop the new job of a cell, and show the earlier one there again."""
@@ -245,12 +255,14 @@ class Mirrors:
 
     # ------------------------------------------------------------------------------------- pages
 
-    def _page_loaded(self, page: str, jobs: Sequence[str], final: Sequence[str]) -> None:
+    def _page_loaded(self, page: Page) -> None:
+        self._final[page.session] = set(page.final)
         # A page shows a notebook as it was saved: what was enqueued or has ended since it cannot know of.
         unsaved = [place.shown.job.id for place in self._places if place.cell.cell and _unsaved(place)]
-        for job_id in dict.fromkeys([*jobs, *(one for one in unsaved if one not in final)]):
+        news = [job_id for job_id in unsaved if job_id not in page.final or self._shown[job_id].again]
+        for job_id in dict.fromkeys([*page.jobs, *news]):
             try:
-                self._show_in(page, job_id)
+                self._show_in(page.session, job_id)
             except (CellqError, ValueError) as error:
                 log.info("job %s cannot be shown in a page that was loaded: %s", job_id, error)
 

@@ -3,6 +3,8 @@
 
 const VIEW = "application/vnd.jupyter.widget-view+json";
 const MODEL = /^cellq-([0-9a-f]{8}-[0-9a-f-]{27})/;
+const GROUP = /^cellq-group-/;
+const BOARD = /class="cq-board/;
 const CARD = /cellq-card cellq-(\w+)/;
 const ID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/;
 
@@ -16,18 +18,35 @@ function cardIn(output) {
   return id && { job: id[0], open: card[1] === "pending" || card[1] === "running" };
 }
 
-// All cards in a notebook: the outputs of the cell, the card's place among them, and where the next card or the end is.
+// The group that an output is the live card of, or "".
+function groupIn(output) {
+  const model = output.data?.[VIEW]?.model_id ?? "";
+  return GROUP.test(model) ? model : "";
+}
+
+// All cards of jobs: the outputs of the cell, the card's place among them, and where the next card or the end is.
 function* cards(cells) {
   for (const cell of cells) {
     const { outputs } = cell;
     let last = null;
     for (let i = 0; cell.type === "code" && i < outputs.length; i++) {
-      const card = cardIn(outputs.get(i));
-      if (!card) continue;
+      const output = outputs.get(i);
+      const card = cardIn(output);
+      if (!card && !BOARD.test(output.data?.["text/html"] ?? "")) continue;
       if (last) yield { ...last, end: i };
-      last = { ...card, cell, outputs, place: i };
+      last = card && { ...card, cell, outputs, place: i };
     }
     if (last) yield { ...last, end: outputs.length };
+  }
+}
+
+// The live cards of groups.
+function* groups(cells) {
+  for (const { type, outputs } of cells) {
+    for (let place = 0; type === "code" && place < outputs.length; place++) {
+      const group = groupIn(outputs.get(place));
+      if (group) yield { group, outputs, place };
+    }
   }
 }
 
@@ -86,7 +105,28 @@ function initialize({ model }) {
     places.set(id, [...(places.get(id) ?? []), end]);
   }
 
+  // A group's card: it takes the place of the one that is there, which may be of another kernel's widget.
+  function writeGroup(name, cell, kind, content) {
+    const shown = { output_type: "display_data", data: content.data, metadata: content.metadata ?? {} };
+    const there = [...groups(context.model.cells)].filter(({ group }) => group === name);
+    for (const { outputs, place } of there) {
+      const all = outputs.toJSON();
+      all[place] = copy(shown);
+      outputs.fromJSON(all);
+    }
+    if (there.length || kind !== "display_data" || !cell) return;
+    for (const one of context.model.cells) {
+      if (one.id !== cell || one.type !== "code" || one.outputs.length) continue;
+      one.trusted = true;
+      one.outputs.fromJSON([copy(shown)]);
+    }
+  }
+
   function write({ job, cell, kind, content }) {
+    if (GROUP.test(job)) {
+      writeGroup(job, cell, kind, content);
+      return;
+    }
     const ofCard = content.transient?.display_id?.startsWith(`cellq-${job}`);
     const shown = ofCard && {
       output_type: "display_data",
@@ -113,7 +153,9 @@ function initialize({ model }) {
     const cells = new Set(all.filter((card) => card.open).map((card) => card.outputs));
     const [open, final] = [true, false].map((wanted) => all.filter((card) => cells.has(card.outputs) === wanted));
     const ids = (some) => [...new Set(some.map((card) => card.job))];
-    model.send({ cmd: "here", session: kernel()?.clientId ?? "", jobs: ids(open), final: ids(final) });
+    const names = [...new Set([...groups(context.model.cells)].map(({ group }) => group))];
+    const session = kernel()?.clientId ?? "";
+    model.send({ cmd: "here", session, jobs: ids(open), final: ids(final), groups: names });
   }
 
   if (!context?.model?.cells) return undefined;

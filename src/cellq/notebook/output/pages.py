@@ -6,7 +6,7 @@ in its cell, and knows the job. So a script in the page (pages.js) looks for car
 into the notebook itself, which then shows it and saves it like any other output.
 
     page                                              kernel
-    loaded ── {"cmd": "here", session, jobs, final} ──────▶ Pages ──▶ on_page: which jobs have cards there
+    loaded ── {"cmd": "here", session, jobs, …} ──────────▶ Pages ──▶ listeners: whose cards are there
     cell ◀─── {"to": session, job, cell, kind, content} ─── PageRoute.send, for each job, from its beginning
 
 It takes a front end whose widgets can reach the notebook: JupyterLab and Notebook 7. In others nothing happens, and
@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,26 @@ SCRIPT = Path(__file__).with_name("pages.js")
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
-OnPage = Callable[[str, list[str], list[str]], None]
-"""Takes the session of a page that was loaded, the ids of jobs whose cards in it are not final, and those of others."""
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page that was loaded.
+
+    Attributes:
+        session: by which the kernel tells it from others.
+        jobs: the ids of the jobs whose cards in it are not final.
+        final: those of others.
+        groups: the names of groups whose cards in it are not final.
+    """
+
+    session: str
+    jobs: list[str]
+    final: list[str]
+    groups: list[str]
+
+
+OnPage = Callable[[Page], None]
+"""Called when a page was loaded, in any thread; must return at once."""
 
 
 @functools.cache
@@ -52,15 +71,15 @@ def _script_type() -> Any:
 
 
 class Pages:
-    """The pages of one kernel.
+    """The pages of one kernel."""
 
-    Args:
-        on_page: called when a page was loaded, in any thread; must return at once.
-    """
-
-    def __init__(self, on_page: OnPage) -> None:
-        self._on_page = on_page
+    def __init__(self) -> None:
+        self._listeners: list[OnPage] = []
         self._widget: Any = None
+
+    def listen(self, on_page: OnPage) -> None:
+        """Call this for each page that is loaded from now on."""
+        self._listeners.append(on_page)
 
     def open(self) -> None:
         """Have the pages tell of themselves from now on; again, it does nothing."""
@@ -76,7 +95,7 @@ class Pages:
             self._widget.comm._reply_subshell_for = lambda data, default: default
 
     def send(self, session: str, job: str, cell: str, kind: str, content: Mapping[str, Any]) -> None:
-        """Write an output below the cards of a job in one page; from any thread."""
+        """Write an output in one page where the cards of a job are, or of a group; from any thread."""
         if self._widget is not None:
             self._widget.send({"to": session, "job": job, "cell": cell, "kind": kind, "content": dict(content)})
 
@@ -88,16 +107,18 @@ class Pages:
 
     def _heard(self, _: object, message: Any, __: object) -> None:
         if message.get("cmd") == "here":
-            jobs, final = ([str(job) for job in message.get(name) or ()] for name in ("jobs", "final"))
-            self._on_page(str(message.get("session")), jobs, final)
+            lists = ([str(one) for one in message.get(name) or ()] for name in ("jobs", "final", "groups"))
+            page = Page(str(message.get("session")), *lists)
+            for on_page in self._listeners:
+                on_page(page)
 
 
 class PageRoute:
-    """To the cells of one page that hold a job's card.
+    """To the cells of one page that hold the card of a job or of a group.
 
     Args:
         session: of the page, as it told it.
-        job: the job's id.
+        job: the job's id, or the group's name.
         cell: the id of the cell that gets a card, if no cell has one.
     """
 

@@ -31,7 +31,7 @@ from cellq.message import (
     WorkerInfo,
     lane_of,
 )
-from cellq.store.failures import failure_text, lost
+from cellq.store.failures import EXPIRED, failure_text, lost, unmet
 
 STATES = (State.PENDING, State.RUNNING, State.COMPLETED, State.FAILED, State.CANCELLED)
 STATE_DIGITS = {state: str(number) for number, state in enumerate(STATES)}
@@ -45,9 +45,9 @@ _ENDINGS = {
 }
 _ABSENT = 0xFFFFFFFF
 _NUMBER = struct.Struct("<I")
-_SHAPE = struct.Struct("<BiId")
-_RECORD = struct.Struct("<BBBIIiIddddQQ")
-_CLAIM = struct.Struct("<IIIII")
+_SHAPE = struct.Struct("<BiIdd")
+_RECORD = struct.Struct("<BBBBBIIiIdddddQQ")
+_CLAIM = struct.Struct("<IIIIII")
 _CLAIMS = struct.Struct("<ddI")
 _OUTCOME = struct.Struct("<BBId")
 _EVENT = struct.Struct("<IdI")
@@ -70,6 +70,8 @@ class Asked(NamedTuple):
     backoff: float
     isolated: bool
     key: str | None
+    concurrency_key: str | None
+    max_running: int
     runtime: str
     code: bytes
     origin: str
@@ -78,13 +80,8 @@ class Asked(NamedTuple):
 @lru_cache(maxsize=512)
 def asked(text: bytes) -> Asked:
     """What was asked for. Jobs of one `map` share the text, so it is parsed once for all of them."""
-    queue, name, task, kind, priority, retries, timeout, backoff, isolated, key, runtime, code, origin = json.loads(
-        text
-    )
-    return Asked(
-        queue, name, task, Kind(kind), priority, retries, timeout, backoff, isolated, key, runtime,
-        bytes.fromhex(code), origin,
-    )  # fmt: skip
+    what = Asked(*json.loads(text))
+    return what._replace(kind=Kind(what.kind), code=bytes.fromhex(what.code))  # type: ignore[arg-type]
 
 
 def shape(message: Message) -> bytes:
@@ -93,14 +90,25 @@ def shape(message: Message) -> bytes:
     text = json.dumps(
         [
             options.queue, options.name or message.task, message.task, message.kind, options.priority, options.retries,
-            options.timeout, options.backoff, options.isolated, options.key, message.runtime, message.code.hex(),
-            message.origin,
+            options.timeout, options.backoff, options.isolated, options.key, options.concurrency_key,
+            options.max_running, message.runtime, message.code.hex(), message.origin,
         ],
         ensure_ascii=False,
     )  # fmt: skip
-    head = _SHAPE.pack(lane_of(message.kind), options.priority, options.retries, options.delay)
-    texts = (options.queue, message.runtime, options.key or "", message.code.hex(), text, message.ctx)
+    expires = -1.0 if options.expires is None else options.expires
+    head = _SHAPE.pack(lane_of(message.kind), options.priority, options.retries, options.delay, expires)
+    limit = "" if options.concurrency_key is None else f"{options.max_running}:{options.concurrency_key}"
+    after = _ids(options.after)
+    texts = (options.queue, message.runtime, options.key or "", message.code.hex(), limit, text, message.ctx, after)
     return head + b"".join(_sized(part.encode()) for part in texts)
+
+
+def _ids(ids: Sequence[JobId]) -> str:
+    return b"".join(ids).hex()
+
+
+def _split(ids: bytes) -> tuple[JobId, ...]:
+    return tuple(bytes.fromhex(ids[at : at + _ID].decode()) for at in range(0, len(ids), _ID))
 
 
 def _sized(value: bytes) -> bytes:
@@ -118,7 +126,10 @@ def push(
         if last is None or not _alike(last, message):
             last = message
             number = shapes.setdefault(shape(message), b"%d" % (len(shapes) + 1))
-        words += (message.id.hex().encode() + number, payload)
+        if message.inputs:
+            words += (f"{message.id.hex()}{number.decode()}:{_ids(message.inputs)}".encode(), payload)
+        else:
+            words += (message.id.hex().encode() + number, payload)
     head = [b"" if arm is None else b"%d" % arm, b"%d" % len(code)]
     for digest, body in code.items():
         head += (digest.hex().encode(), body)
@@ -160,6 +171,7 @@ class Handed(NamedTuple):
     payload: bytes
     ctx: str
     refunds: int
+    inputs: tuple[JobId, ...]
 
     def claim(self, payload: Blob) -> Claim:
         """The same for a worker."""
@@ -178,6 +190,7 @@ class Handed(NamedTuple):
             origin=what.origin,
             ctx=self.ctx,
             refunds=self.refunds,
+            inputs=self.inputs,
         )
 
 
@@ -192,11 +205,11 @@ def handed(packed: bytes) -> tuple[list[Handed], float | None, int | None]:
         what_at = at + _ID
         payload_at = what_at + sizes[0]
         ctx_at = payload_at + sizes[1]
-        at = ctx_at + sizes[2]
-        what = asked(packed[what_at:payload_at])
-        found.append(
-            Handed(Lease(job_id, starts), what, packed[payload_at:ctx_at], packed[ctx_at:at].decode(), refunds)
-        )
+        inputs_at = ctx_at + sizes[2]
+        at = inputs_at + sizes[3]
+        what, payload = asked(packed[what_at:payload_at]), packed[payload_at:ctx_at]
+        ctx, inputs = packed[ctx_at:inputs_at].decode(), _split(packed[inputs_at:at]) if sizes[3] else ()
+        found.append(Handed(Lease(job_id, starts), what, payload, ctx, refunds, inputs))
     return found, next_due if next_due >= 0 else None, int(rings) if rings >= 0 else None
 
 
@@ -209,12 +222,13 @@ class Found(NamedTuple):
     progress: str
     failure: bytes | None
     blobs: tuple[bytes | None, ...]
+    after: bytes | None
 
     def row(self, now: float, blobs: Mapping[Part, Blob | None] = MappingProxyType({})) -> Row:
         """The same for those who look."""
-        state_, stop, _, starts, refunds, _, _, created, due, started, finished, _, ended = _RECORD.unpack_from(
-            self.record
-        )
+        (
+            state_, stop, _, _, _, starts, refunds, _, _, created, due, expires, started, finished, _, ended,
+        ) = _RECORD.unpack_from(self.record)  # fmt: skip
         size = _NUMBER.unpack_from(self.record, _RECORD.size)[0]
         worker = self.record[_RECORD.size + 4 : _RECORD.size + 4 + size]
         what, state = self.what, STATES[state_]
@@ -230,10 +244,14 @@ class Found(NamedTuple):
             retries=what.retries,
             timeout=what.timeout,
             key=what.key,
+            concurrency_key=what.concurrency_key,
+            max_running=what.max_running,
             runtime=what.runtime,
             code_digest=what.code,
             created=created,
             due=due if due > now else None,
+            expires=expires if expires >= 0 else None,
+            after=_split(self.after) if self.after else (),
             started=started if started >= 0 else None,
             finished=finished if finished >= 0 else None,
             ended=ended or None,
@@ -251,12 +269,12 @@ class Found(NamedTuple):
     @property
     def place(self) -> int:
         """Its rank in the order of pushing."""
-        return int(_RECORD.unpack_from(self.record)[11])
+        return int(_RECORD.unpack_from(self.record)[14])
 
     @property
     def ended(self) -> int:
         """The number of its ending."""
-        return int(_RECORD.unpack_from(self.record)[12])
+        return int(_RECORD.unpack_from(self.record)[15])
 
 
 def found(packed: bytes, at: int, parts: int) -> tuple[Found, int]:
@@ -264,7 +282,7 @@ def found(packed: bytes, at: int, parts: int) -> tuple[Found, int]:
     job_id = bytes.fromhex(packed[at : at + _ID].decode())
     at += _ID
     fields: list[bytes | None] = []
-    for _ in range(4 + parts):
+    for _ in range(4 + parts + 1):
         (size,) = _NUMBER.unpack_from(packed, at)
         at += 4
         if size == _ABSENT:
@@ -272,10 +290,10 @@ def found(packed: bytes, at: int, parts: int) -> tuple[Found, int]:
         else:
             fields.append(packed[at : at + size])
             at += size
-    record, what, progress, failure, *blobs = fields
+    record, what, progress, failure, *blobs, after = fields
     assert record is not None
     assert what is not None
-    return Found(job_id, record, asked(what), (progress or b"").decode(), failure, tuple(blobs)), at
+    return Found(job_id, record, asked(what), (progress or b"").decode(), failure, tuple(blobs), after), at
 
 
 def got(packed: bytes, parts: int) -> tuple[float, list[Found | None]]:
@@ -309,8 +327,10 @@ def _failure(text: bytes | None) -> Failure | None:
     if text is None:
         return None
     held = json.loads(text)
-    if isinstance(held, dict):  # a script buried it: facts, for which we have the words
-        return lost(held["host"], held["pid"], held["attempt"], held["retries"])
+    if isinstance(held, dict):  # a script ended it: facts, for which we have the words
+        if "parent" in held:
+            return unmet(bytes.fromhex(held["parent"]), STATES[held["state"]] if "state" in held else None)
+        return EXPIRED if "expired" in held else lost(**held)
     cause, types, message, traceback = held
     return Failure(cause=cause, types=tuple(types), message=message, traceback=traceback)
 

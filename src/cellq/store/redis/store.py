@@ -182,7 +182,9 @@ class RedisStore:
 
     async def tune(self, queue: str, settings: QueueSettings) -> None:
         """See `Store.tune`."""
-        await self._server.run(script("tune"), queue, "1" if settings.paused else "0")
+        paused = "" if settings.paused is None else str(int(settings.paused))
+        limit = "" if settings.max_running is None else str(settings.max_running)
+        await self._server.run(script("tune"), queue, paused, limit)
 
     # ------------------------------------------------------------------------------------------ working
 
@@ -199,7 +201,7 @@ class RedisStore:
 
     async def _claim(self, worker: bytes, queues: Sequence[str], room: Mapping[Lane, int], runtime: str) -> Claims:
         await self._settle_debts()
-        places = [str(max(room.get(lane, 0), 0)) for lane in (Lane.SYNC, Lane.COROUTINES)]
+        places = [str(max(room.get(lane, 0), 0)) for lane in Lane]
         packed = await self._server.resume(script("claim"), worker.hex(), runtime, *places, *queues)
         jobs, next_due, rings = records.handed(packed)
         if rings is not None:
@@ -356,14 +358,15 @@ class RedisStore:
         """See `Store.count`."""
         now_, queues, *words = await self._server.run(script("count"))
         counted = {}
-        for at in range(0, queues * 8, 8):
-            name, paused, *jobs, oldest = words[at : at + 8]
+        for at in range(0, queues * 9, 9):
+            name, paused, limit, *jobs, oldest = words[at : at + 9]
             counted[name.decode()] = QueueCount(
                 states=dict(zip(records.STATES, jobs, strict=True)),
                 paused=paused == b"1",
+                max_running=int(limit) or None,
                 oldest=float(oldest) if oldest else None,
             )
-        rest = words[queues * 8 :]
+        rest = words[queues * 9 :]
         workers = [records.worker(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)]
         now = float(now_)
         alive = [worker for worker in workers if worker.lease > 0 and abs(now - worker.beat) <= worker.lease]

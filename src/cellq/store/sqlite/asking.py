@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 
 from cellq.ids import JobId
-from cellq.message import Action, Changed, Message, Pushed, Topic, lane_of
-from cellq.store.sqlite import codebook
+from cellq.message import Action, Changed, Message, Pushed, QueueSettings, Topic, lane_of
+from cellq.store.sqlite import codebook, conditions
 from cellq.store.sqlite.statements import statements
-from cellq.store.sqlite.turn import CANCELLED, DELAYED, READY, RUNNING, Turn
+from cellq.store.sqlite.turn import BLOCKED, CANCELLED, DELAYED, PENDING, READY, RUNNING, WAITING, Turn
 
 _PUSH = statements("push")
 _CHANGE = statements("change")
@@ -48,6 +48,13 @@ def push(
         start: tuple[object, ...] = _NOT_STARTED
         if worker is not None:
             state, start = RUNNING, (worker, 1, turn.now)
+        parents: list[conditions.Parent] = []
+        if conditional := conditions.concern(message):
+            parents = conditions.parents_left(turn, message)
+            if parents:
+                state = WAITING
+            elif state == READY and options.concurrency_key is not None:
+                state = BLOCKED
         line = turn.line_id(options.queue, lane_of(message.kind), message.runtime)
         added = sql.execute(
             _PUSH.add,
@@ -76,9 +83,15 @@ def push(
         created = added.rowcount == 1
         if created and message.code and first.get(message.code) is None:
             first[message.code] = added.lastrowid
+        if created and conditional:
+            seq = added.lastrowid
+            assert seq is not None
+            expires = None if options.expires is None else now + options.expires
+            conditions.add(turn, seq, line, state, message, parents, expires)
         pushed.append(Pushed(message.id, created))
-    for digest, seq in first.items():
-        codebook.hold(turn, digest, code.get(digest), seq)
+    for digest, witness in first.items():
+        codebook.hold(turn, digest, code.get(digest), witness)
+    conditions.unblock(turn)
     if moments is None:  # else whoever pushed them has rung
         turn.ring(Topic.WORK)
     return pushed
@@ -95,6 +108,20 @@ def land(turn: Turn, worker: bytes | None = None) -> list[Pushed]:
     return push(turn, messages, payloads, code, moments, worker)
 
 
+def change(turn: Turn, ids: Sequence[JobId], action: Action) -> list[Changed]:
+    """See `Store.change`."""
+    changed = [_CHANGES[action](turn, job_id) for job_id in ids]
+    conditions.unblock(turn)
+    return changed
+
+
+def tune(turn: Turn, queue: str, settings: QueueSettings) -> None:
+    """See `Store.tune`."""
+    turn.sql.execute(_CHANGE.tune, (settings.paused, settings.max_running, turn.queue_id(queue)))
+    turn.limits_changed()
+    turn.ring(Topic.NEWS, Topic.WORK)
+
+
 def delete(turn: Turn, seq: int, line: int, state: int, code: bytes) -> None:
     """Remove an ended job with its log and its files."""
     for held in turn.sql.execute(_CHANGE.files, (seq,)).fetchone():
@@ -102,6 +129,7 @@ def delete(turn: Turn, seq: int, line: int, state: int, code: bytes) -> None:
             turn.discards.append(held)
     turn.sql.execute(_CHANGE.silence, (seq,))
     turn.sql.execute(_CHANGE.delete, (seq,))
+    conditions.forget(turn, seq)
     turn.left(line, state)
     codebook.lose(turn, code, seq)
     turn.ring(Topic.NEWS, Topic.ENDED)
@@ -112,8 +140,8 @@ def _cancel(turn: Turn, job_id: JobId) -> Changed:
     if found is None:
         return Changed.UNKNOWN
     state, seq, line, _, _, stop = found
-    if state in (READY, DELAYED):
-        turn.sql.execute(_CHANGE.cancel, (turn.now, turn.end(line, CANCELLED), seq))
+    if state in PENDING:
+        conditions.cancel(turn, seq, job_id, line, state)
         return Changed.DONE
     if state == RUNNING:
         if not stop:
@@ -128,15 +156,18 @@ def _retry(turn: Turn, job_id: JobId) -> Changed:
     if found is None:
         return Changed.UNKNOWN
     state, seq, line, key, _, _ = found
-    if state in (READY, DELAYED):
+    if state in PENDING:
         return Changed.ALREADY
     if state == RUNNING or (key is not None and turn.sql.execute(_CHANGE.live_key, (key,)).fetchone()):
+        return Changed.REFUSED
+    parents = conditions.left_to_wait_for(turn, seq)
+    if conditions.hopeless(parents):
         return Changed.REFUSED
     for held in turn.sql.execute(_CHANGE.files, (seq,)).fetchone()[1:]:
         if held is not None:
             turn.discards.append(held)
     turn.sql.execute(_CHANGE.silence, (seq,))
-    turn.sql.execute(_CHANGE.retry, (seq,))
+    turn.sql.execute(_CHANGE.retry, (WAITING if parents else READY, seq))
     turn.left(line, state)
     turn.ring(Topic.WORK, Topic.NEWS)
     return Changed.DONE
@@ -147,15 +178,14 @@ def _delete(turn: Turn, job_id: JobId) -> Changed:
     if found is None:
         return Changed.UNKNOWN
     state, seq, line, _, code, _ = found
-    if state in (READY, DELAYED, RUNNING):
+    if state == RUNNING or state in PENDING:
         return Changed.REFUSED
     delete(turn, seq, line, state, code)
     return Changed.DONE
 
 
-CHANGES: Mapping[Action, Callable[[Turn, JobId], Changed]] = {
+_CHANGES: Mapping[Action, Callable[[Turn, JobId], Changed]] = {
     Action.CANCEL: _cancel,
     Action.RETRY: _retry,
     Action.DELETE: _delete,
 }
-"""What `Store.change` does to one job."""

@@ -36,6 +36,7 @@ from typing import Any
 
 from cellq.message import Kind, Message
 from cellq.options import Options
+from cellq.store.sqlite import conditions
 from cellq.store.sqlite.statements import statements
 from cellq.store.sqlite.turn import Arrival, Turn
 
@@ -76,10 +77,14 @@ class Journal:
     # ------------------------------------------------------------------------------------------ writing
 
     def takes(self, message: Message, code: bytes) -> bool:
-        """Whether this push can go ahead. One with a key cannot: it must be known at once who holds that."""
+        """Whether this push can go ahead. One with a key cannot: it must be known at once who holds that.
+
+        Nor can one with conditions: they are not in the records.
+        """
         payload = message.payload
         return (
             message.options.key is None
+            and not conditions.concern(message)
             and isinstance(payload, bytes)
             and len(payload) <= LARGE
             and len(code) <= LARGE

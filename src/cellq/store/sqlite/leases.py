@@ -1,4 +1,4 @@
-"""Claiming, beating, and taking back what dead workers held.
+"""Who is alive: beats, and taking back what dead workers held.
 
 The lease is the worker's row, renewed by one small write however many jobs it runs. A worker is dead when
 
@@ -12,12 +12,6 @@ claimer whose own beat is too old takes nothing back for silence, nor, once it h
 Attempts: `job.attempt` counts starts and is half of the lease, so it never goes back: else a released job, started by
 another worker under the same number, could be finished by the first. Starts that do not count are `job.refunds`, and
 what people see and policies go by is `attempt - refunds`.
-
-What the journals hold comes into rows in the next transaction, which mostly is a claim. Where that claim would choose
-exactly those jobs, they become rows as running ones, instead of being added, looked for and changed:
-
-    arrivals ── nothing else waits, room for all, nobody dead ──▶ rows, running     (half the statements)
-        └────── else ──▶ rows, ready ──▶ chosen among all that are ready ──▶ running
 """
 
 from __future__ import annotations
@@ -26,21 +20,18 @@ import json
 import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import psutil
 
-from cellq.message import Beat, Claim, Claims, Kind, Lane, Lease, Message, Topic, WorkerInfo, lane_of
+from cellq.message import Beat, Lease, Topic, WorkerInfo
 from cellq.store.failures import failure_text, lost
-from cellq.store.sqlite import asking
-from cellq.store.sqlite.spill import SpillFolder
+from cellq.store.sqlite import conditions
 from cellq.store.sqlite.statements import statements
 from cellq.store.sqlite.turn import CANCELLED, FAILED, RUNNING, Turn
 
-_CLAIM = statements("claim")
 _BEAT = statements("beat")
 
-_KINDS = {kind.value: kind for kind in Kind}
 _LOOK_EVERY = 0.5
 
 
@@ -73,137 +64,6 @@ class Processes:
             return True
         except psutil.Error:
             return False
-
-
-def idle(
-    sql: sqlite3.Connection,
-    now: float,
-    processes: Processes,
-    worker: bytes,
-    queues: Sequence[str],
-    room: Mapping[Lane, int],
-    runtime: str,
-) -> Claims | None:
-    """What `claim` would answer that has nothing to do, without writing; None when it might have something to do."""
-    dead = _dead(sql, now, processes, worker)
-    if dead is None:
-        return Claims([], None)
-    if dead:
-        return None
-    next_due: float | None = None
-    for _, lane, due, ready in _lines(sql, queues, runtime):
-        if room.get(lane, 0) > 0:
-            if ready or (due is not None and due <= now):
-                return None
-            next_due = _sooner(due, next_due)
-    return Claims([], next_due)
-
-
-def claim(
-    turn: Turn,
-    folder: SpillFolder,
-    processes: Processes,
-    worker: bytes,
-    queues: Sequence[str],
-    room: Mapping[Lane, int],
-    runtime: str,
-) -> Claims:
-    """See `Store.claim`."""
-    sql = turn.sql
-    dead = _dead(sql, turn.now, processes, worker)
-    if turn.arrivals:
-        if dead == [] and (arrived := _claim_arrivals(turn, worker, _lines(sql, queues, runtime), room)) is not None:
-            return arrived
-        asking.land(turn)
-    if dead is None:
-        return Claims([], None)
-    for of in dead:
-        _bury(turn, *of)
-    next_due: float | None = None
-    found: dict[Lane, list[tuple[int, int]]] = {}
-    for line, lane, due, ready in _lines(sql, queues, runtime):
-        places = room.get(lane, 0)
-        if places <= 0:
-            continue
-        if due is not None and due <= turn.now:
-            ready = sql.execute(_CLAIM.promote, (line, turn.now)).rowcount
-            (due,) = sql.execute(_CLAIM.next_due, (line,)).fetchone()
-        next_due = _sooner(due, next_due)
-        if ready:
-            found.setdefault(lane, []).extend(sql.execute(_CLAIM.ready, (line, places)))
-    chosen = [seq for lane, jobs in found.items() for _, seq in sorted(jobs)[: room[lane]]]
-    if not chosen:
-        return Claims([], next_due)
-    started = sql.execute(_CLAIM.start, (worker, turn.now, json.dumps(chosen))).fetchall()
-    started.sort()  # by priority, then seq, which no two have in common
-    claims = []
-    for _, _, line, job_id, attempt, task, kind, code, payload, timeout, *rest in started:
-        retries, backoff, isolated, origin, ctx, refunds = rest
-        claims.append(
-            Claim(
-                lease=Lease(job_id, attempt),
-                queue=turn.line(line).queue,
-                task=task,
-                kind=_KINDS[kind],
-                code=code,
-                payload=folder.blob(payload) or b"",
-                timeout=timeout,
-                retries=retries,
-                backoff=backoff,
-                isolated=bool(isolated),
-                origin=origin,
-                ctx=ctx,
-                refunds=refunds,
-            )
-        )
-    turn.ring(Topic.NEWS)
-    return Claims(claims, next_due)
-
-
-def _claim_arrivals(
-    turn: Turn, worker: bytes, lines: Iterable[tuple[int, Lane, float | None, int]], room: Mapping[Lane, int]
-) -> Claims | None:
-    """Start what has just arrived; None, and no job is added, unless that is what the claim would choose anyway."""
-    next_due: float | None = None
-    open_lines = set()
-    for line, lane, due, ready in lines:
-        if room.get(lane, 0) > 0:
-            if ready or (due is not None and due <= turn.now):
-                return None
-            next_due = _sooner(due, next_due)
-            open_lines.add(line)
-    left = dict(room)
-    for _, message, _, _ in turn.arrivals:
-        lane = lane_of(message.kind)
-        left[lane] = left.get(lane, 0) - 1
-        line = turn.line_id(message.options.queue, lane, message.runtime)
-        if left[lane] < 0 or line not in open_lines or message.options.delay:
-            return None
-    arrived = [arrival.message for arrival in turn.arrivals]
-    # One that is pushed a second time is there already, in whatever state.
-    started = [one for one, pushed in zip(arrived, asking.land(turn, worker), strict=True) if pushed.created]
-    started.sort(key=lambda one: -one.options.priority)  # those of one priority stay in the order of pushing
-    if started:
-        turn.ring(Topic.NEWS)
-    return Claims([_first_claim(message) for message in started], next_due)
-
-
-def _first_claim(message: Message) -> Claim:
-    options = message.options
-    return Claim(
-        lease=Lease(message.id, 1),
-        queue=options.queue,
-        task=message.task,
-        kind=message.kind,
-        code=message.code,
-        payload=message.payload,
-        timeout=options.timeout,
-        retries=options.retries,
-        backoff=options.backoff,
-        isolated=options.isolated,
-        origin=message.origin,
-        ctx=message.ctx,
-    )
 
 
 def beat(turn: Turn, worker: WorkerInfo, leases: Sequence[Lease]) -> Beat:
@@ -274,21 +134,11 @@ def alive(sql: sqlite3.Connection, now: float) -> list[WorkerInfo]:
     ]
 
 
-def _lines(sql: sqlite3.Connection, queues: Sequence[str], runtime: str) -> list[tuple[int, Lane, float | None, int]]:
-    """The lines one may claim from: number, lane, when a delayed job is due next, whether there are ready ones."""
-    which = _CLAIM.lines.format(queues=", ".join("?" * len(queues)))  # `json_each` would take as long as all the rest
-    return sql.execute(which, (*queues, runtime)).fetchall()
-
-
-def _sooner(one: float | None, other: float | None) -> float | None:
-    return one if other is None else other if one is None else min(one, other)
-
-
-def _dead(
+def dead(
     sql: sqlite3.Connection, now: float, processes: Processes, claimer: bytes
 ) -> list[tuple[bytes, str, int]] | None:
     """The workers whose jobs are to be taken back: id, host, process. None when the claimer itself is unknown."""
-    workers = sql.execute(_CLAIM.workers).fetchall()
+    workers = sql.execute(_BEAT.workers).fetchall()
     own = next((row for row in workers if row[0] == claimer), None)
     if own is None or own[4] <= 0:
         return None
@@ -303,15 +153,18 @@ def _dead(
     ]
 
 
-def _bury(turn: Turn, worker: bytes, host: str, pid: int) -> None:
-    for seq, line, attempt, retries, stop in turn.sql.execute(_CLAIM.held, (worker,)).fetchall():
+def bury(turn: Turn, worker: bytes, host: str, pid: int) -> None:
+    """Forget a dead worker, and take back what it held; `conditions.unblock` has to follow."""
+    for seq, job_id, line, attempt, retries, stop in turn.sql.execute(_BEAT.held, (worker,)).fetchall():
+        conditions.leaves(turn, seq)
         if not stop and attempt <= retries:
-            turn.sql.execute(_CLAIM.return_to_line, (seq,))
+            turn.sql.execute(_BEAT.return_to_line, (seq,))
             continue
         state = CANCELLED if stop else FAILED
         failure = None if stop else failure_text(lost(host, pid, attempt, retries))
-        turn.sql.execute(_CLAIM.bury, (state, turn.now, turn.end(line, state), failure, seq))
-    turn.sql.execute(_CLAIM.forget, (worker,))
+        turn.sql.execute(_BEAT.bury, (state, turn.now, turn.end(line, state), failure, seq))
+        conditions.ended(turn, job_id, state)
+    turn.sql.execute(_BEAT.forget, (worker,))
     turn.ring(Topic.WORK, Topic.NEWS, Topic.ENDED)
 
 

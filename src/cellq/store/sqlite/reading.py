@@ -11,13 +11,14 @@ from cellq.ids import JobId
 from cellq.message import ENDED, Blob, Counts, Failure, Filter, Heard, Kind, Page, Part, QueueCount, Row, State, Tail
 from cellq.store.sqlite.leases import alive
 from cellq.store.sqlite.spill import SpillFolder
-from cellq.store.sqlite.turn import CODES, DELAYED, READY, RUNNING, STATES, Lines
+from cellq.store.sqlite.turn import BLOCKED, CODES, DELAYED, PENDING, READY, RUNNING, STATES, WAITING, Lines
 
 _COLUMNS = (
     "seq, id, line, name, task, kind, state, priority, attempt - refunds, retries, timeout, key, code, created, due,"
-    " started, finished, ended, worker, stop, progress, failure, origin"
+    " started, finished, ended, worker, stop, progress, failure, origin, concurrency_key, max_running, expires"
 )
-_ENDED_TOO = ["", "", "", *[" AND ended IS NOT NULL"] * 3]
+_JOBS = "job LEFT JOIN term ON term.job = seq"
+_TOO = ["", "", "", *[" AND ended IS NOT NULL"] * 3, *[" AND state > 5"] * 2]  # else no partial index is seen to fit
 _FEW = 50  # jobs of which one qualifies
 _MANY = 20_000  # gathering that many by the indexes takes 20 ms
 _PARTS = {Part.PAYLOAD: "payload", Part.RESULT: "result", Part.ERROR: "error"}
@@ -29,7 +30,7 @@ def get(
 ) -> list[Row | None]:
     """See `Store.get`."""
     columns = [part for part in _PARTS if part in parts]
-    query = f"SELECT {', '.join([_COLUMNS, *(_PARTS[part] for part in columns)])} FROM job WHERE id = ?"
+    query = f"SELECT {', '.join([_COLUMNS, *(_PARTS[part] for part in columns)])} FROM {_JOBS} WHERE id = ?"
     rows: list[Row | None] = []
     code: dict[bytes, Blob | None] = {}
     for job_id in ids:
@@ -37,7 +38,7 @@ def get(
         if found is None:
             rows.append(None)
             continue
-        blobs = {_PARTS[part]: folder.blob(held) for part, held in zip(columns, found[23:], strict=True)}
+        blobs = {_PARTS[part]: folder.blob(held) for part, held in zip(columns, found[26:], strict=True)}
         if Part.CODE in parts:
             digest = found[12]
             if digest not in code:
@@ -91,7 +92,7 @@ def find(sql: sqlite3.Connection, lines: Lines, now: float, wanted: Filter, afte
         query = f"SELECT seq, seq FROM job {where} ORDER BY seq DESC LIMIT ?"
         found = sql.execute(query, (*values, limit + 1)).fetchall()
     page, more = found[:limit], len(found) > limit
-    query = f"SELECT {_COLUMNS} FROM job WHERE seq = ?"
+    query = f"SELECT {_COLUMNS} FROM {_JOBS} WHERE seq = ?"
     rows = [_row(sql, lines, now, sql.execute(query, (seq,)).fetchone(), {}) for _, seq in page]
     return Page(rows, page[-1][0].to_bytes(8, "big") if more else None)
 
@@ -112,15 +113,16 @@ def count(sql: sqlite3.Connection, now: float) -> Counts:
     """See `Store.count`."""
     names = {}
     states: dict[int, dict[State, int]] = {}
-    paused = {}
-    for queue_id, name, stopped in sql.execute("SELECT id, name, paused FROM queue ORDER BY name"):
+    settings: dict[int, tuple[bool, int | None]] = {}
+    for queue_id, name, paused, limit in sql.execute("SELECT id, name, paused, max_running FROM queue ORDER BY name"):
         names[queue_id] = name
-        paused[queue_id] = bool(stopped)
+        settings[queue_id] = (bool(paused), limit or None)
         states[queue_id] = dict.fromkeys(State, 0)
     queue_of = dict(sql.execute("SELECT id, queue FROM line"))
     for line, queue_id in queue_of.items():
-        for state in (READY, DELAYED):
-            (jobs,) = sql.execute(f"SELECT count(*) FROM job WHERE state = {state} AND line = ?", (line,)).fetchone()
+        for state in PENDING:
+            query = f"SELECT count(*) FROM job WHERE state = {state}{_TOO[state]} AND line = ?"
+            (jobs,) = sql.execute(query, (line,)).fetchone()
             states[queue_id][STATES[state]] += jobs
     for line, state, jobs in (
         *sql.execute(f"SELECT line, {RUNNING}, count(*) FROM job WHERE state = {RUNNING} GROUP BY line"),
@@ -129,8 +131,8 @@ def count(sql: sqlite3.Connection, now: float) -> Counts:
         states[queue_of[line]][STATES[state]] += jobs
     oldest = _oldest(sql)
     queues = {
-        name: QueueCount(states=states[queue_id], paused=paused[queue_id], oldest=oldest.get(queue_id))
-        for queue_id, name in names.items()
+        name: QueueCount(states=states[queue_id], paused=paused, max_running=limit, oldest=oldest.get(queue_id))
+        for (queue_id, name), (paused, limit) in zip(names.items(), settings.values(), strict=True)
     }
     return Counts(queues=queues, workers=tuple(alive(sql, now)))
 
@@ -142,15 +144,15 @@ def _in_states(sql: sqlite3.Connection, wanted: Sequence[State]) -> str:
     it would meet them late, so they are gathered by the indexes first.
     """
     jobs = dict(sql.execute("SELECT state, sum(jobs) FROM tally WHERE line > 0 GROUP BY state"))
-    for code in (READY, DELAYED, RUNNING):
-        few = f"SELECT 1 FROM job WHERE state = {code} LIMIT {_MANY}"
+    for code in (*PENDING, RUNNING):
+        few = f"SELECT 1 FROM job WHERE state = {code}{_TOO[code]} LIMIT {_MANY}"
         (jobs[code],) = sql.execute(f"SELECT count(*) FROM ({few})").fetchone()
     codes = [code for code, state in enumerate(STATES) if state in wanted]
     qualify = sum(jobs.get(code, 0) for code in codes)
     if qualify >= _MANY or qualify * _FEW > sum(jobs.values()):
         return f"state IN ({', '.join(map(str, codes))})"
-    # Written out one by one: only then each partial index is seen to fit.
-    by_index = (f"SELECT seq FROM job WHERE state = {code}{_ENDED_TOO[code]}" for code in codes)
+    # Written out one by one: only then each partial index is used.
+    by_index = (f"SELECT seq FROM job WHERE state = {code}{_TOO[code]}" for code in codes)
     return f"seq IN ({' UNION ALL '.join(by_index)})"
 
 
@@ -174,8 +176,9 @@ def _oldest(sql: sqlite3.Connection) -> Mapping[int, float]:
         ).fetchone():
             below, seq = hop
             consider(queue_id, seq)
-        delayed = sql.execute(f"SELECT min(seq) FROM job WHERE state = {DELAYED} AND line = ?", (line,)).fetchone()
-        consider(queue_id, delayed[0])
+        for state in (DELAYED, WAITING, BLOCKED):
+            query = f"SELECT min(seq) FROM job WHERE state = {state}{_TOO[state]} AND line = ?"
+            consider(queue_id, sql.execute(query, (line,)).fetchone()[0])
     return {
         queue_id: sql.execute("SELECT created FROM job WHERE seq = ?", (seq,)).fetchone()[0]
         for queue_id, seq in first.items()
@@ -185,10 +188,9 @@ def _oldest(sql: sqlite3.Connection) -> Mapping[int, float]:
 def _row(
     sql: sqlite3.Connection, lines: Lines, now: float, found: Sequence[Any], blobs: Mapping[str, Blob | None]
 ) -> Row:
-    (_, job_id, line, name, task, kind, state, priority, attempt, retries, timeout, key, code, created, due, *rest) = (
-        found
-    )
-    started, finished, ended, worker, stop, progress, failure, origin = rest[:8]
+    seq, job_id, line, name, task, kind, state, priority, attempt, retries, timeout, key, code, created, *rest = found
+    due, started, finished, ended, worker, stop, progress, failure, origin, *terms = rest
+    concurrency_key, max_running, expires = terms[:3]
     asked_of = lines.get(sql, line)
     return Row(
         id=job_id,
@@ -202,10 +204,14 @@ def _row(
         retries=retries,
         timeout=timeout,
         key=key,
+        concurrency_key=concurrency_key,
+        max_running=max_running or 1,
         runtime=asked_of.runtime,
         code_digest=code,
         created=created,
         due=due if due is not None and due > now else None,
+        expires=expires,
+        after=_after(sql, seq) if state == WAITING else (),
         started=started,
         finished=finished,
         ended=ended,
@@ -216,6 +222,10 @@ def _row(
         origin=origin,
         **blobs,
     )
+
+
+def _after(sql: sqlite3.Connection, seq: int) -> tuple[JobId, ...]:
+    return tuple(parent for (parent,) in sql.execute("SELECT parent FROM edge WHERE child = ? ORDER BY place", (seq,)))
 
 
 def _failure(text: str | None) -> Failure | None:

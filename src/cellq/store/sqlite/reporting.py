@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cellq.message import Ending, Event, Lease, Outcome, Topic
 from cellq.store.contract import LOG_CAP
 from cellq.store.failures import failure_text
+from cellq.store.sqlite import conditions
 from cellq.store.sqlite.statements import statements
 from cellq.store.sqlite.turn import CANCELLED, COMPLETED, DELAYED, FAILED, READY, RUNNING, Turn
 
@@ -76,6 +77,7 @@ def finish(
         accepted.append(state == RUNNING and attempt == number and seq not in ends)
         if not accepted[-1]:
             continue
+        conditions.leaves(turn, seq)
         again, due = (DELAYED, now + outcome.delay) if outcome.delay > 0 else (READY, None)
         if ending is Ending.RELEASED and not stop:
             sql.execute(_FINISH.release, (again, due, outcome.ctx, seq))
@@ -90,5 +92,7 @@ def finish(
             continue
         state = _STATES.get(ending, CANCELLED)  # to be run again, but asked to stop: cancelled
         ends[seq] = (state, now, turn.end(line, state), failure, outcome.ctx, result, error, seq)
+        conditions.ended(turn, job_id, state)
     sql.executemany(_FINISH.end, ends.values())
+    conditions.unblock(turn)
     return accepted

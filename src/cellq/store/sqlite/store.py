@@ -1,8 +1,9 @@
 """The store of one machine: a SQLite database, shared by every process that opens it.
 
 Each verb is one function of a `Turn` (a write transaction) or of the connection (a look), run on the connection's
-thread; the SQL lies in `sql/<verb>.sql`. How transactions come about: `connection`. Who may claim, and when a worker
-counts as dead: `leases`. Where large values go: `spill`. How waiting ones wake: `doorbell`.
+thread; the SQL lies in `sql/<verb>.sql`. How transactions come about: `connection`. When a worker counts as dead:
+`leases`. Which jobs it is handed: `claiming`, `choosing`; what keeps a job from starting: `conditions`. Where large
+values go: `spill`. How waiting ones wake: `doorbell`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from cellq.message import (
     Topic,
     WorkerInfo,
 )
-from cellq.store.sqlite import asking, leases, reading, reporting, sweeping
+from cellq.store.sqlite import asking, claiming, leases, reading, reporting, sweeping
 from cellq.store.sqlite.connection import Connection
 from cellq.store.sqlite.doorbell import EVERY_TOPIC, Doorbell, ThreadBell
 from cellq.store.sqlite.spill import LARGE, SpillFolder
@@ -184,20 +185,12 @@ class SQLiteStore:
         """See `Store.change`."""
         if not ids:
             return []
-        change = asking.CHANGES[Action(action)]
-        small = len(ids) <= AT_ONCE
-        return await self._connection.write(lambda turn: [change(turn, job_id) for job_id in ids], small=small)
+        what, small = Action(action), len(ids) <= AT_ONCE
+        return await self._connection.write(lambda turn: asking.change(turn, ids, what), small=small)
 
     async def tune(self, queue: str, settings: QueueSettings) -> None:
         """See `Store.tune`."""
-
-        def tune(turn: Turn) -> None:
-            turn.sql.execute("UPDATE queue SET paused = ? WHERE id = ?", (settings.paused, turn.queue_id(queue)))
-            turn.ring(Topic.NEWS)
-            if not settings.paused:
-                turn.ring(Topic.WORK)
-
-        await self._connection.write(tune)
+        await self._connection.write(lambda turn: asking.tune(turn, queue, settings))
 
     # ------------------------------------------------------------------------------------------ working
 
@@ -206,11 +199,11 @@ class SQLiteStore:
         what = (self._processes, worker, tuple(queues), room, runtime)
         if self._idle and not self._connection.behind:
             now = self._clock()
-            looked = self._connection.read_at_once(lambda sql: leases.idle(sql, now, *what), catch_up=False)
+            looked = self._connection.read_at_once(lambda sql: claiming.idle(sql, now, *what), catch_up=False)
             if looked is not None and looked.result is not None:
                 return looked.result
         got = await self._connection.write(
-            lambda turn: leases.claim(turn, self._folder, *what), small=True, catch_up=False
+            lambda turn: claiming.claim(turn, self._folder, *what), small=True, catch_up=False
         )
         self._idle = not got.claims
         return got

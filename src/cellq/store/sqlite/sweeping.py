@@ -31,6 +31,7 @@ def prune(turn: Turn, processes: Processes, keep: Keep, limit: int, old_files: S
     past.sort()
     for _, seq, line, code, state_code in past[:limit]:
         delete(turn, seq, line, state_code, code)
+    turn.drop_uses()
     codebook.sweep(turn, limit)
     sql.execute(_PRUNE.silent, (turn.now, _LONG_SILENT))
     for port, secret, pid in sql.execute(_PRUNE.bells, (processes.host,)).fetchall():

@@ -9,10 +9,20 @@ from typing import NamedTuple
 from cellq.message import Message, State, Topic
 from cellq.store.sqlite.statements import statements
 
-READY, DELAYED, RUNNING, COMPLETED, FAILED, CANCELLED = range(6)
-"""States as rows hold them. Both READY and DELAYED are pending: only ready jobs are in the index that claims read."""
+READY, DELAYED, RUNNING, COMPLETED, FAILED, CANCELLED, WAITING, BLOCKED = range(8)
+"""States as rows hold them. Only READY jobs are in the index that claims read; for the last two see `conditions`."""
 
-STATES = (State.PENDING, State.PENDING, State.RUNNING, State.COMPLETED, State.FAILED, State.CANCELLED)
+PENDING = (READY, DELAYED, WAITING, BLOCKED)
+STATES = (
+    State.PENDING,
+    State.PENDING,
+    State.RUNNING,
+    State.COMPLETED,
+    State.FAILED,
+    State.CANCELLED,
+    State.PENDING,
+    State.PENDING,
+)
 CODES = {State.RUNNING: RUNNING, State.COMPLETED: COMPLETED, State.FAILED: FAILED, State.CANCELLED: CANCELLED}
 
 
@@ -41,6 +51,31 @@ class Arrival(NamedTuple):
     message: Message
     payload: bytes
     code: bytes
+
+
+class Uses(NamedTuple):
+    """What this database makes use of; learnt with one look, so that jobs which need none of it cost no more.
+
+    Attributes:
+        ended: how many jobs have ended so far; the number of the last ending.
+        terms: some jobs may have rows in the table `term`.
+        edges: some may wait for others.
+        limits: how many queues are limited.
+    """
+
+    ended: int
+    terms: int
+    edges: int
+    limits: int
+
+    @classmethod
+    def of(cls, sql: sqlite3.Connection) -> Uses:
+        """What it is right now."""
+        rows = sql.execute(_SQL.numbers).fetchall()
+        if len(rows) == 1:
+            return cls(rows[0][1], 0, 0, 0)
+        numbers = dict(rows)
+        return cls(*[numbers.get(what, 0) for what in range(4)])
 
 
 class Lines:
@@ -73,16 +108,18 @@ class Turn:
         topics: mask of the topics to ring for after the commit.
         bells_changed: somebody has begun or ceased to listen.
         discards: references to spilled files to be deleted after the commit.
+        freed: concurrency keys of which fewer jobs run, or stand ready, than before: `conditions.unblock` is to look.
     """
 
     __slots__ = (
         "_arrivals",
         "_ended",
-        "_ended_before",
         "_lines",
         "_read_journals",
+        "_uses",
         "bells_changed",
         "discards",
+        "freed",
         "now",
         "sql",
         "topics",
@@ -96,11 +133,12 @@ class Turn:
         self.topics = 0
         self.bells_changed = False
         self.discards: list[str] = []
+        self.freed: set[str] = set()
+        self._uses: Uses | None = None
         self._lines = lines
         self._read_journals = read_journals
         self._arrivals: list[Arrival] | None = None
         self._ended: dict[tuple[int, int], int] = {}
-        self._ended_before = -1
 
     @property
     def arrivals(self) -> list[Arrival]:
@@ -109,6 +147,32 @@ class Turn:
             self._arrivals = self._read_journals(self)
         return self._arrivals
 
+    @property
+    def uses(self) -> Uses:
+        """What the database made use of when it was first asked, or last changed that."""
+        if self._uses is None:
+            self._uses = Uses.of(self.sql)
+        return self._uses
+
+    def use(self, *, edges: bool) -> None:
+        """There are terms from now on, and maybe edges."""
+        uses = self.uses
+        if uses.terms and uses.edges >= edges:
+            return
+        self.sql.executemany(_SQL.note_use, [(1,), (2,)][: 1 + edges])
+        self._uses = uses._replace(terms=1, edges=max(uses.edges, edges))
+
+    def drop_uses(self) -> None:
+        """Notice that the last terms, or edges, are gone."""
+        if self.uses.terms:
+            self.sql.execute(_SQL.drop_uses)
+            self._uses = None
+
+    def limits_changed(self) -> None:
+        """A queue has another limit now."""
+        self.sql.execute(_SQL.note_limits)
+        self._uses = None
+
     def ring(self, *topics: Topic) -> None:
         """Ring for these topics after the commit."""
         for topic in topics:
@@ -116,12 +180,10 @@ class Turn:
 
     def end(self, line_id: int, state: int) -> int:
         """Count a job that ends in this state; gives the number of its ending."""
-        if self._ended_before < 0:
-            (self._ended_before,) = self.sql.execute(_SQL.serial).fetchone()
         numbers = self._ended[_SERIAL] = self._ended.get(_SERIAL, 0) + 1
         self._ended[line_id, state] = self._ended.get((line_id, state), 0) + 1
         self.topics |= _ENDED
-        return self._ended_before + numbers
+        return self.uses.ended + numbers
 
     def left(self, line_id: int, state: int) -> None:
         """Count a job that has left this state, in which it had ended."""

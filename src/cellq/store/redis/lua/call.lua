@@ -8,18 +8,24 @@
 --          first answer was lost. The answer to a handle's last call of each verb is kept (see `again` and `answer`),
 --          so that a write is done once however often it is sent.
 --
---   job:<id>               hash  v record · m what was asked for (JSON) · p payload · x ctx · o progress · f failure
---                                r result · e error · g its log in numbers · b its values in pieces
+--   job:<id>               hash  v record · m what was asked for (JSON) · p payload · i inputs · x ctx · o progress
+--                                f failure · r result · e error · g its log in numbers · b its values in pieces
 --   log:<id>               list  events, packed
 --   blob:<token>           hash  a large value in pieces
 --   code:<digest>          hash  b the code · t its token · all, live: how many jobs refer to it
+--   parents:<id>           zset  ids of the jobs that it waits for, in the order named
+--   children:<id>          zset  ids of the jobs that wait for it, by place; see family.lua
 --   jobs:<state>:<queue>   zset  ids by place in the order of pushing: lists and counts
 --   ready:<line>           zset  <place><id> by -priority: what claims read; a line is a lane, a runtime and a queue
 --   delayed:<line>         zset  the same by due time
+--   limited:<limit>:<line> zset  the same of those that share a concurrency key; turns, running: see limits.lua
+--   expiring               zset  the same, of all lines, by the time of expiry
 --   ended:<state>          zset  <id><queue> by number of ending
 --   workers                hash  who there is; silence and ahead: zsets that tell when each falls silent
 --   rings, armed           hashes: how often each topic was rung, and for which ones somebody sleeps
---   queues · keys · places · endings · idle · bucket:<name> · receipts:<handle>
+--   queues                 hash  "<1 when paused> <limit, or 0>" and the lines of each, "<lane>:<runtime>" each
+--   numbers                hash  how many places and endings there were so far, and how many queues have a limit
+--   keys · idle · bucket:<name> · receipts:<handle>
 
 local NS = KEYS[1] .. ':'
 local JOB, LOG = NS .. 'job:', NS .. 'log:'

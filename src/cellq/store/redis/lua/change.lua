@@ -6,8 +6,12 @@
 -- include: call.lua
 -- include: record.lua
 -- include: values.lua
+-- include: limits.lua
 -- include: places.lua
+-- include: family.lua
+-- include: fading.lua
 -- include: ending.lua
+-- include: removing.lua
 
 local DONE, ASKED, ALREADY, REFUSED, UNKNOWN = '0', '1', '2', '3', '4'
 
@@ -24,14 +28,29 @@ function changes.cancel(id, job)
     ring(STOP, NEWS)
     return ASKED
   elseif job.state == PENDING then
-    leave_line(id, job)
-    to_end(id, job, CANCELLED)
-    save(id, job)
-    local values = call('HMGET', JOB .. id, 'b', 'g')
-    fade(id, values[1], values[2])
+    give_up(id, job)
+    if job.children == 1 then
+      tell_children(id, job)
+    end
     return DONE
   end
   return job.state == CANCELLED and ALREADY or REFUSED
+end
+
+-- Which parents a job waits for that is to run again, and which no more; nil when one of them will not complete.
+local function rejoin(id)
+  local open, gone = {}, {}
+  for _, parent in ipairs(call('ZRANGE', PARENTS .. id, 0, -1)) do
+    local job = find_job(parent)
+    if not call('ZSCORE', CHILDREN .. parent, id) or (job and job.state == COMPLETED) then
+      gone[#gone + 1] = parent
+    elseif job and job.state < COMPLETED then
+      open[#open + 1] = {id = parent, job = job}
+    else
+      return nil
+    end
+  end
+  return open, gone
 end
 
 function changes.retry(id, job)
@@ -39,6 +58,28 @@ function changes.retry(id, job)
     return ALREADY
   elseif job.state == RUNNING or (job.key ~= '' and call('HEXISTS', NS .. 'keys', job.key) == 1) then
     return REFUSED
+  end
+  if job.waits == 1 then
+    local open, gone = rejoin(id)
+    if not open then
+      return REFUSED
+    end
+    for _, parent in ipairs(gone) do
+      leave(PARENTS .. id, parent)
+      leave(CHILDREN .. parent, id)
+    end
+    for _, parent in ipairs(open) do
+      parent.job.children = 1
+      save(parent.id, parent.job)
+      call('PERSIST', CHILDREN .. parent.id)
+    end
+    call('PERSIST', PARENTS .. id)
+    job.waits = #open > 0 and 1 or 0
+  end
+  if job.state == COMPLETED then
+    call('UNLINK', CHILDREN .. id) -- what has completed once is waited for no more
+  elseif job.children == 1 then
+    call('PERSIST', CHILDREN .. id)
   end
   leave(NS .. 'ended:' .. STATES[job.state], id .. job.queue)
   job.refunds, job.stop, job.started, job.finished, job.ended = job.starts, 0, -1, -1, 0

@@ -9,6 +9,7 @@
 -- include: call.lua
 -- include: record.lua
 -- include: values.lua
+-- include: limits.lua
 -- include: places.lua
 -- include: rows.lua
 

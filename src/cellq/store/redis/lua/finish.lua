@@ -8,7 +8,10 @@
 -- include: call.lua
 -- include: record.lua
 -- include: values.lua
+-- include: limits.lua
 -- include: places.lua
+-- include: family.lua
+-- include: fading.lua
 -- include: ending.lua
 
 local AGAIN, RELEASED = 5, 6
@@ -59,7 +62,7 @@ local function finish(id, ending, delay, job, parts, blobs, has_log)
   write(id, job, set, 'v', written(job))
   call('HSET', JOB .. id, unpack(set))
   if ends then
-    fade(id, kept, has_log)
+    fade(id, job, kept, has_log)
   end
 end
 

@@ -1,4 +1,5 @@
--- Where a job is found: in the list of its state and queue, and while it waits in its line.
+-- Where a job is found: in the list of its state and queue, and while it is pending in its line: once it is due among
+-- the ready ones, or where its concurrency key is limited. While it waits for others it is in no line.
 
 local STATES = {[0] = 'pending', 'running', 'completed', 'failed', 'cancelled'}
 
@@ -37,6 +38,9 @@ local function flush()
     end
   end
   leaving, entering = {}, {}
+  if touched then
+    take_turns()
+  end
 end
 
 local function line_of(lane, queue, runtime)
@@ -48,25 +52,40 @@ local function listed_in(job)
 end
 
 local function rank(id, job)
-  return string.format('%014x', job.place) .. id
+  return string.format('%014x', job.place) .. id .. job.limit
 end
 
 local function enter_line(id, job)
   local line = line_of(job.lane, job.queue, job.runtime)
-  if job.due >= 0 then
+  if job.waits == 1 then
+    return
+  elseif job.due >= 0 then
     enter(NS .. 'delayed:' .. line, exact(job.due), rank(id, job))
-  else
+  elseif job.limit == '' then
     enter(NS .. 'ready:' .. line, -job.priority, rank(id, job))
+  else
+    enter(limited(job.limit, line), -job.priority, rank(id, job))
   end
 end
 
 local function leave_line(id, job)
   local line = line_of(job.lane, job.queue, job.runtime)
-  leave(NS .. (job.due >= 0 and 'delayed:' or 'ready:') .. line, rank(id, job))
+  if job.waits == 1 then
+    return
+  elseif job.due >= 0 then
+    leave(NS .. 'delayed:' .. line, rank(id, job))
+  elseif job.limit == '' then
+    leave(NS .. 'ready:' .. line, rank(id, job))
+  else
+    leave(limited(job.limit, line), rank(id, job))
+  end
 end
 
 local function move(id, job, state)
   leave(listed_in(job), id)
+  if job.limit ~= '' and (job.state == RUNNING or state == RUNNING) then
+    touch(job.limit, state == RUNNING and 1 or -1)
+  end
   job.state = state
   enter(listed_in(job), job.place, id)
 end

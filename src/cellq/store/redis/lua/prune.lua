@@ -7,8 +7,12 @@
 -- include: call.lua
 -- include: record.lua
 -- include: values.lua
+-- include: limits.lua
 -- include: places.lua
+-- include: family.lua
+-- include: fading.lua
 -- include: ending.lua
+-- include: removing.lua
 -- include: workers.lua
 
 local limit, past = tonumber(ARGV[5]), {}

@@ -25,5 +25,7 @@ local function row(id, parts)
     end
     values[place] = sized(values[place])
   end
+  local waits = string.byte(record, 1) == 0 and string.byte(record, 4) == 1 -- see RECORD
+  values[#fields + 1] = sized(waits and table.concat(call('ZRANGE', NS .. 'parents:' .. id, 0, -1)))
   return id .. table.concat(values)
 end

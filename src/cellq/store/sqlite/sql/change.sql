@@ -1,9 +1,6 @@
 -- name: standing
 SELECT state, seq, line, key, code, stop FROM job WHERE id = ?
 
--- name: cancel
-UPDATE job SET state = 5, due = NULL, finished = ?, ended = ? WHERE seq = ?
-
 -- name: ask
 UPDATE job SET stop = 1 WHERE seq = ?
 
@@ -16,7 +13,7 @@ SELECT iif(typeof(payload) = 'text', payload, NULL), iif(typeof(result) = 'text'
   FROM job WHERE seq = ?
 
 -- name: retry
-UPDATE job SET state = 0, refunds = attempt, stop = 0, worker = NULL, started = NULL, finished = NULL, ended = NULL,
+UPDATE job SET state = ?, refunds = attempt, stop = 0, worker = NULL, started = NULL, finished = NULL, ended = NULL,
        logged = 0, dropped = 0, progress = '', failure = NULL, result = NULL, error = NULL
  WHERE seq = ?
 
@@ -25,3 +22,6 @@ DELETE FROM event WHERE job = ?
 
 -- name: delete
 DELETE FROM job WHERE seq = ?
+
+-- name: tune
+UPDATE queue SET paused = ifnull(?, paused), max_running = ifnull(?, max_running) WHERE id = ?

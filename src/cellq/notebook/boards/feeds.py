@@ -1,0 +1,158 @@
+"""What keeps the cards of jobs and groups up to date that are shown as the last expression of a cell.
+
+Pump ── look ──▶ GroupFeed ──▶ Screen          until all have ended
+           └───▶ JobFeed ────▶ View            until it has ended, and again when it is run again
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from cellq.client.connection import Connection
+from cellq.client.portal import portal
+from cellq.client.record import change
+from cellq.errors import CellqError, Expired
+from cellq.ids import JobId, id_text
+from cellq.message import Action, Row, State
+from cellq.notebook.boards.board import Board
+from cellq.notebook.boards.census import Census
+from cellq.notebook.boards.group import group_board
+from cellq.notebook.boards.pump import Pump
+from cellq.notebook.boards.screens import Screen
+from cellq.notebook.cards.card import face_of
+from cellq.notebook.cards.views import View
+from cellq.notebook.workforce import Address, Workforce
+
+
+class _JobsFeed:
+    """What the feeds of jobs have in common: workers are seen to, and somebody may wait for the end."""
+
+    tick = 1.0
+
+    def __init__(self, workforce: Workforce) -> None:
+        self.done = threading.Event()
+        self.trouble: CellqError | None = None
+        self._workforce = workforce
+        self._notes: list[str] = []
+
+    async def _see_to_workers(self, waiting: Mapping[Connection, Iterable[str]]) -> None:
+        """See to it that somebody serves the queues in which jobs wait, by store."""
+        for connection, names in waiting.items():
+            for name in names:
+                address = Address.of(connection, name)
+                if self.trouble is None and self._workforce.due(address):
+                    workers = (await (await connection.ready()).count()).workers
+                    try:
+                        told = self._workforce.tend(address, workers)
+                    except CellqError as error:
+                        self.trouble = error
+                        told = str(error).splitlines()
+                    self._notes += [line for line in told if line not in self._notes]
+
+
+class GroupFeed(_JobsFeed):
+    """Keeps a group's card up to date until all its jobs have ended.
+
+    Args:
+        ids: of its jobs, in its order.
+        sources: the same ids, by connection.
+        workforce: sees to it that somebody takes them.
+    """
+
+    screen: Screen
+
+    def __init__(self, ids: list[JobId], sources: dict[Connection, list[JobId]], workforce: Workforce) -> None:
+        super().__init__(workforce)
+        self.census = Census(ids, sources)
+        self._sources = sources
+
+    def board(self) -> Board:
+        """The card as it stands."""
+        return group_board(self.census, self._notes)
+
+    async def look(self) -> bool:
+        await self.census.look()
+        await self._see_to_workers(self.census.waiting())
+        if self.census.live:
+            self.screen.draw(self.board())
+            return True
+        self.screen.end(self.board())
+        self.done.set()
+        return False
+
+    def lose(self, error: Exception) -> None:
+        self._notes.append(f"this card can no longer be kept up to date ({error})")
+        self.screen.end(self.board())
+        self.done.set()
+
+    def press(self, message: Mapping[str, Any]) -> None:
+        """Do what a button of the card asks for; from any thread, returns at once."""
+        if message.get("cmd") == "cancel":
+            portal().start(self._cancel())
+
+    async def _cancel(self) -> None:
+        for connection, ids in self._sources.items():
+            await change(connection, ids, Action.CANCEL)
+
+
+class JobFeed(_JobsFeed):
+    """Keeps a job's card up to date until it has ended.
+
+    Args:
+        connection: to its store.
+        row: the job as it was last seen.
+        workforce: sees to it that somebody takes it.
+        pump: of its store.
+        rest: takes the job when it has ended, and whom to call when it is run again.
+
+    Attributes:
+        view: its card.
+    """
+
+    view: View
+
+    def __init__(
+        self,
+        connection: Connection,
+        row: Row,
+        workforce: Workforce,
+        pump: Pump,
+        rest: Callable[[Row, Callable[[Row], None]], None],
+    ) -> None:
+        super().__init__(workforce)
+        self._pump = pump
+        self._connection = connection
+        self._row = row
+        self._rest = rest
+
+    async def look(self) -> bool:
+        row = (await self._connection.get([self._row.id]))[0]
+        if row is None:
+            raise Expired(f"job {id_text(self._row.id)} was pruned or deleted")
+        self._row = row
+        if row.state is State.PENDING:
+            await self._see_to_workers({self._connection: [row.queue]})
+        face = face_of(row, self._notes)
+        if not row.state.ended:
+            self.view.draw(face)
+            return True
+        self.view.end(face)
+        self.done.set()
+        self._rest(row, lambda _: self._pump.add(self))
+        return False
+
+    def lose(self, error: Exception) -> None:
+        self._notes.append(f"this card can no longer be kept up to date ({error})")
+        self.view.end(face_of(self._row, self._notes))
+        self.done.set()
+
+    def press(self, command: str) -> None:
+        """Do what a button of the card asks for; from any thread, returns at once."""
+        portal().start(self._obey(command))
+
+    async def _obey(self, command: str) -> None:
+        if command in ("cancel", "retry"):
+            await change(self._connection, [self._row.id], Action(command))
+            self._pump.add(self)
