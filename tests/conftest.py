@@ -8,11 +8,27 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from leaks import leaks
 from servers import VALKEY, Server
 
 _namespaces = itertools.count()
+
+_SLOW = ("notebook", "fidelity", "machines", "worker")
+"""Folders whose files take minutes: they begin, so that two processes side by side end at about the same time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in _SLOW)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """With `-n`, a file is run by one process (its fixtures are dear), in the order of above."""
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
