@@ -8,6 +8,7 @@ neighbouring turns are what survives that. Where there is no rival the figure is
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Line:
         """The figure of each turn."""
         if not self.rival:
             return list(self.ours)
-        return [a / b for a, b in zip(self.ours, self.theirs, strict=True)]
+        return [a / b if b else math.inf for a, b in zip(self.ours, self.theirs, strict=True)]  # an idle one takes 0
 
     @property
     def verdict(self) -> str:
