@@ -1,4 +1,7 @@
-"""Groups and live tables in a real JupyterLab: what is on screen, what buttons do, and that the page stays smooth."""
+"""Groups and live tables in a real JupyterLab: what is on screen, what buttons do, and that the page stays smooth.
+
+One theme each: that all of it can be read in both is pinned by `test_notebook_look`.
+"""
 
 import pathlib
 import re
@@ -38,12 +41,10 @@ def lines(notebook: Notebook, index: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_a_group_is_one_live_card_and_html_in_the_end(
-    open_notebook: Callable[..., Notebook], artifacts: pathlib.Path, dark: bool
+    open_notebook: Callable[..., Notebook], artifacts: pathlib.Path
 ) -> None:
-    theme = "dark" if dark else "light"
-    notebook = open_notebook([LOAD, SIMULATE, "jobs[0]"], dark=dark)
+    notebook = open_notebook([LOAD, SIMULATE, "jobs[0]"])
     try:
         notebook.run(0)
         notebook.run(1)
@@ -51,14 +52,14 @@ def test_a_group_is_one_live_card_and_html_in_the_end(
         assert "no worker was running: started one" in notebook.text(1)
         assert board(notebook, 1).get_by_role("progressbar").get_attribute("aria-valuemax") == "40"
         assert board(notebook, 1).get_by_role("button", name="Cancel").count() == 1
-        notebook.screenshot(artifacts / f"group-running-{theme}.png")
+        notebook.screenshot(artifacts / f"group-running-light.png")
         notebook.wait_for(1, "37 completed")
         notebook.until(lambda: set(notebook.outputs(1)[0]["data"]) == {"text/html", "text/plain"}, "it is HTML")
         assert len(lines(notebook, 1)) == 3, "those that failed are listed, and nothing else"
         assert notebook.js("return window.hit === undefined"), "a job's text was read as markup"
         notebook.run(2)
         notebook.wait_for(2, "completed")
-        notebook.screenshot(artifacts / f"group-end-{theme}.png")
+        notebook.screenshot(artifacts / f"group-end-light.png")
         saved = notebook.save().cells[1].outputs
         assert [set(output.data) for output in saved] == [{"text/html", "text/plain"}]
     finally:
@@ -129,17 +130,13 @@ def test_a_page_with_a_thousand_jobs_stays_smooth(open_notebook: Callable[..., N
     assert notebook.page.locator(".cq-table tr").count() <= 52
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_the_table_of_jobs_is_live_and_obeys(
-    open_notebook: Callable[..., Notebook], artifacts: pathlib.Path, dark: bool
-) -> None:
-    theme = "dark" if dark else "light"
+def test_the_table_of_jobs_is_live_and_obeys(open_notebook: Callable[..., Notebook], artifacts: pathlib.Path) -> None:
     more = (
         "from tqdm import tqdm\n"
         "def training(n):\n    for i in tqdm(range(n)):\n        print('epoch', i)\n        time.sleep(0.1)\n"
         "t = q.enqueue(training, 10000)\nlater = q.options(delay=600, name='nightly').enqueue(simulate, 3)"
     )
-    notebook = open_notebook([LOAD, SIMULATE, more, "%jobs -n 15"], dark=dark)
+    notebook = open_notebook([LOAD, SIMULATE, more, "%jobs -n 15"], dark=True)
     try:
         for index in range(4):
             notebook.run(index)
@@ -152,7 +149,7 @@ def test_the_table_of_jobs_is_live_and_obeys(
         table.get_by_role("button", name="Output training").click()
         notebook.wait_for(3, "epoch 2")
         notebook.wait_for(3, "it/s")
-        notebook.screenshot(artifacts / f"jobs-{theme}.png")
+        notebook.screenshot(artifacts / f"jobs-dark.png")
         table.get_by_role("button", name="Output training").click()
         notebook.until(lambda: "epoch 2" not in notebook.text(3), "the output is closed")
 
@@ -161,7 +158,7 @@ def test_the_table_of_jobs_is_live_and_obeys(
         table.get_by_role("button", name="Output simulate").first.click()
         notebook.wait_for(3, "Traceback")
         assert notebook.js("return window.hit === undefined"), "a job's text was read as markup"
-        notebook.screenshot(artifacts / f"jobs-failed-{theme}.png")
+        notebook.screenshot(artifacts / f"jobs-failed-dark.png")
         table.get_by_role("button", name="Retry simulate").first.click()
         notebook.until(lambda: "2 failed" in notebook.text(3) or "38 " in notebook.text(3), "it is tried again")
 
@@ -180,12 +177,10 @@ def test_the_table_of_jobs_is_live_and_obeys(
         notebook.change_theme("JupyterLab Light")
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_table_of_workers_starts_and_stops_them(
-    open_notebook: Callable[..., Notebook], artifacts: pathlib.Path, dark: bool
+    open_notebook: Callable[..., Notebook], artifacts: pathlib.Path
 ) -> None:
-    theme = "dark" if dark else "light"
-    notebook = open_notebook([LOAD, "%workers", "def f():\n    while True: pass\njob = q.enqueue(f)"], dark=dark)
+    notebook = open_notebook([LOAD, "%workers", "def f():\n    while True: pass\njob = q.enqueue(f)"])
     try:
         notebook.run(0)
         notebook.run(1)
@@ -196,7 +191,7 @@ def test_the_table_of_workers_starts_and_stops_them(
         notebook.run(2)
         notebook.wait_for(1, "f (")
         notebook.until(lambda: re.search(r"\t[1-9]\d* %", notebook.text(1)), "its CPU is told")
-        notebook.screenshot(artifacts / f"workers-{theme}.png")
+        notebook.screenshot(artifacts / f"workers-light.png")
         notebook.js("await panel.sessionContext.session.kernel.requestExecute({code: 'job.cancel()'}).done; return 0")
         notebook.wait_for(1, "0 of 2 slots busy" if "of 2" in notebook.text(1) else "0 of")
         table.get_by_role("button", name="Stop worker").click()
