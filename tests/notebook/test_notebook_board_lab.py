@@ -52,14 +52,14 @@ def test_a_group_is_one_live_card_and_html_in_the_end(
         assert "no worker was running: started one" in notebook.text(1)
         assert board(notebook, 1).get_by_role("progressbar").get_attribute("aria-valuemax") == "40"
         assert board(notebook, 1).get_by_role("button", name="Cancel").count() == 1
-        notebook.screenshot(artifacts / f"group-running-light.png")
+        notebook.screenshot(artifacts / "group-running-light.png")
         notebook.wait_for(1, "37 completed")
         notebook.until(lambda: set(notebook.outputs(1)[0]["data"]) == {"text/html", "text/plain"}, "it is HTML")
         assert len(lines(notebook, 1)) == 3, "those that failed are listed, and nothing else"
         assert notebook.js("return window.hit === undefined"), "a job's text was read as markup"
         notebook.run(2)
         notebook.wait_for(2, "completed")
-        notebook.screenshot(artifacts / f"group-end-light.png")
+        notebook.screenshot(artifacts / "group-end-light.png")
         saved = notebook.save().cells[1].outputs
         assert [set(output.data) for output in saved] == [{"text/html", "text/plain"}]
     finally:
@@ -149,7 +149,7 @@ def test_the_table_of_jobs_is_live_and_obeys(open_notebook: Callable[..., Notebo
         table.get_by_role("button", name="Output training").click()
         notebook.wait_for(3, "epoch 2")
         notebook.wait_for(3, "it/s")
-        notebook.screenshot(artifacts / f"jobs-dark.png")
+        notebook.screenshot(artifacts / "jobs-dark.png")
         table.get_by_role("button", name="Output training").click()
         notebook.until(lambda: "epoch 2" not in notebook.text(3), "the output is closed")
 
@@ -158,7 +158,7 @@ def test_the_table_of_jobs_is_live_and_obeys(open_notebook: Callable[..., Notebo
         table.get_by_role("button", name="Output simulate").first.click()
         notebook.wait_for(3, "Traceback")
         assert notebook.js("return window.hit === undefined"), "a job's text was read as markup"
-        notebook.screenshot(artifacts / f"jobs-failed-dark.png")
+        notebook.screenshot(artifacts / "jobs-failed-dark.png")
         table.get_by_role("button", name="Retry simulate").first.click()
         notebook.until(lambda: "2 failed" in notebook.text(3) or "38 " in notebook.text(3), "it is tried again")
 
@@ -191,7 +191,7 @@ def test_the_table_of_workers_starts_and_stops_them(
         notebook.run(2)
         notebook.wait_for(1, "f (")
         notebook.until(lambda: re.search(r"\t[1-9]\d* %", notebook.text(1)), "its CPU is told")
-        notebook.screenshot(artifacts / f"workers-light.png")
+        notebook.screenshot(artifacts / "workers-light.png")
         notebook.js("await panel.sessionContext.session.kernel.requestExecute({code: 'job.cancel()'}).done; return 0")
         notebook.wait_for(1, "0 of 2 slots busy" if "of 2" in notebook.text(1) else "0 of")
         table.get_by_role("button", name="Stop worker").click()
