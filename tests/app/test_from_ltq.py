@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import http.server
 import json
-import pathlib
-import re
 import subprocess
 import sys
 import threading
@@ -17,10 +15,11 @@ import pytest
 from programs import Program
 
 import cellq
+from pages import named_blocks, names_of_cellq, read_page
 from waiting import until
 
-PAGE = pathlib.Path(__file__).parent.parent.parent / "docs" / "from-ltq.md"
-BLOCKS = re.findall(r"```python\n# (\w+(?:\.py)?)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+PAGE = read_page("from-ltq.md")
+BLOCKS = named_blocks(PAGE)
 MODULES = {name: text for name, text in BLOCKS if name != "ltq"}
 
 
@@ -79,7 +78,7 @@ def test_every_example_of_ltq_has_its_counterpart() -> None:
 
 
 def test_every_name_of_cellq_on_the_page_exists() -> None:
-    for name in set(re.findall(r"`cellq\.(\w+)", PAGE.read_text())) - {"testing"}:
+    for name in names_of_cellq(PAGE):
         assert hasattr(cellq, name), name
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ast
 import itertools
-import pathlib
 import re
 
 import pytest
 from programs import Program
 
 import cellq
+from pages import named_blocks, names_of_cellq, read_page
 from waiting import until
 
-PAGE = pathlib.Path(__file__).parent.parent.parent / "docs" / "from-sqlite-job.md"
-BLOCKS = re.findall(r"```python\n# ([\w-]+(?:\.py)?)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+PAGE = read_page("from-sqlite-job.md")
+BLOCKS = named_blocks(PAGE)
 MODULES = {name: text for name, text in BLOCKS if name != "sqlite-job"}
 
 
@@ -42,7 +42,7 @@ def test_every_example_of_sqlite_job_has_its_counterpart() -> None:
 
 
 def test_every_name_of_cellq_on_the_page_exists() -> None:
-    for name in set(re.findall(r"`cellq\.(\w+)", PAGE.read_text())) - {"testing"}:
+    for name in names_of_cellq(PAGE):
         assert hasattr(cellq, name), name
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ast
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import cellq
+from pages import blocks, read_page
 
-PAGE = Path(__file__).parents[2] / "docs" / "pipelines.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+BLOCKS = blocks(read_page("pipelines.md"))
 SAYS = "  # → "
 
 
@@ -41,7 +40,7 @@ def run(block: str, space: dict[str, Any]) -> None:
             given = eval(text, space)
             assert given == ast.literal_eval(expected), text
         else:
-            exec(compile(text, PAGE.name, "exec"), space)
+            exec(compile(text, "pipelines.md", "exec"), space)
 
 
 def test_the_page_says_what_its_examples_give() -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import cellq
+from pages import blocks, read_page
+from waiting import until
 
-PAGE = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = blocks(read_page("schedules.md"))
 MODULES = {block.splitlines()[0][2:]: block for block in BLOCKS if block.startswith("# ")}
 CELLS = [block for block in BLOCKS if not block.startswith("# ")]
 
@@ -52,11 +51,12 @@ def test_the_program_ticks_until_it_is_stopped(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "schedule.py"], cwd=tmp_path, env=dict(os.environ))
     try:
         with cellq.Queue("sqlite:///jobs.db") as queue:
-            deadline = time.monotonic() + 30
-            while not any("cellq:schedules" in worker.queues for worker in queue.workers()):
+
+            def ticks() -> bool:
                 assert process.poll() is None, "the program has ended"
-                assert time.monotonic() < deadline, "the program does not tick"
-                time.sleep(0.02)  # between two looks
+                return any("cellq:schedules" in worker.queues for worker in queue.workers())
+
+            until(ticks, "the program ticks")
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
             assert [(one.name, one.expression, one.missed) for one in queue.schedules()] == [

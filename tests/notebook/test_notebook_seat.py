@@ -4,7 +4,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -12,6 +11,7 @@ import pytest
 
 from cellq import Queue
 from cellq.notebook.seat import Seat
+from waiting import until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -83,13 +83,6 @@ def workers(url: str) -> list[psutil.Process]:
     return found
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.02)  # between two looks
-
-
 def present(url: str) -> list[int]:
     with Queue(url) as queue:
         return [worker.pid for worker in queue.workers()]
@@ -101,7 +94,7 @@ def test_two_notebooks_that_begin_a_session_at_once_share_one_worker(url: str, k
         one.go_on()
     assert sorted(one.said().partition(" begins")[0] for one in kernels) == ["nothing", "session 'shared'"]
     assert len(workers(url)) == 1
-    until(lambda: present(url), "it has come up")
+    until(lambda: present(url), "it has come up", 60)
     assert present(url) == [worker.pid for worker in workers(url)]
 
 
@@ -120,12 +113,12 @@ def test_a_worker_that_was_killed_leaves_its_seat_to_the_next(url: str, kernel: 
     first, second = kernel(), kernel()
     first.go_on()
     assert "begins" in first.said()
-    until(lambda: present(url), "it has come up")
+    until(lambda: present(url), "it has come up", 60)
     (worker,) = workers(url)
     worker.kill()
     first.process.kill()  # whose child it is
     first.process.wait()
-    until(lambda: not worker.is_running(), "it is gone")
+    until(lambda: not worker.is_running(), "it is gone", 60)
     second.go_on()
     assert "begins" in second.said()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from making import Clock, check_counts
 
+from cellq.message import Topic
 from cellq.store.contract import Store
 from cellq.store.memory import MemoryStore
 from cellq.store.redis import RedisStore
@@ -50,6 +51,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def namespace() -> str:
     """A part of the server that nobody else uses."""
     return f"test{next(_namespaces)}"
+
+
+@pytest.fixture
+def armed(valkey: Server, namespace: str) -> Callable[[], set[Topic]]:
+    """The topics whose next ring is published."""
+
+    def ask() -> set[Topic]:
+        with valkey.client() as client:
+            return {Topic(int(topic)) for topic in client.hkeys(f"{{{namespace}}}:armed")}
+
+    return ask
 
 
 @pytest.fixture(params=["memory", "sqlite", "valkey", "redis7", "cluster"])

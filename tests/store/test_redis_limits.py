@@ -25,17 +25,6 @@ async def store(valkey: Server, clock: Clock, namespace: str) -> AsyncIterator[R
     assert leaks(valkey.client(), namespace) == []
 
 
-@pytest.fixture
-def armed(valkey: Server, namespace: str) -> Callable[[], set[Topic]]:
-    """The topics whose next ring is published."""
-
-    def ask() -> set[Topic]:
-        with valkey.client() as client:
-            return {Topic(int(topic)) for topic in client.hkeys(f"{{{namespace}}}:armed")}
-
-    return ask
-
-
 def lives(valkey: Server, namespace: str, *kinds: str) -> dict[str, int]:
     """The keys of these kinds and their times to live."""
     with valkey.client() as client:

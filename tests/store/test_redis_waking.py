@@ -22,17 +22,6 @@ async def store(valkey: Server, namespace: str) -> AsyncIterator[RedisStore]:
     await store.close()
 
 
-@pytest.fixture
-def armed(valkey: Server, namespace: str) -> Callable[[], set[Topic]]:
-    """The topics whose next ring is published."""
-
-    def ask() -> set[Topic]:
-        with valkey.client() as client:
-            return {Topic(int(topic)) for topic in client.hkeys(f"{{{namespace}}}:armed")}
-
-    return ask
-
-
 async def test_a_claim_that_leaves_room_is_woken_by_the_next_push(
     store: RedisStore, armed: Callable[[], set[Topic]]
 ) -> None:

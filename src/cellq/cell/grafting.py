@@ -216,13 +216,9 @@ class Substitution:
             if shown is item and item.dtype == object:  # `plt.subplots` gives axes in such
                 self._replace(list(enumerate(item.flat)), item.flat.__setitem__)
         elif isinstance(item, DICT_VIEWS):
-            mapping = viewed(item)
-            own = self.put(mapping)
-            self._seen[id(item)] = item if own is mapping else view_of_dict(own, type(item).__name__)
+            self._seen[id(item)] = self._onto(item, viewed(item), lambda own: view_of_dict(own, type(item).__name__))
         elif type(item) is MappingProxyType:
-            mapping = viewed(item)
-            own = self.put(mapping)
-            self._seen[id(item)] = item if own is mapping else MappingProxyType(own)
+            self._seen[id(item)] = self._onto(item, viewed(item), MappingProxyType)
         elif isinstance(item, list | deque):
             self._replace(list(enumerate(item)), item.__setitem__)
         elif isinstance(item, dict):
@@ -239,9 +235,7 @@ class Substitution:
             for name in ("__defaults__", "__kwdefaults__"):
                 self._replace([(name, getattr(item, name))], partial(setattr, item))
         elif type(item) is ref:
-            target = item()
-            own = self.put(target)
-            self._seen[id(item)] = item if own is target else ref(own)
+            self._seen[id(item)] = self._onto(item, item(), ref)
         elif isinstance(item, WeakValueDictionary):
             self._replace(list(item.items()), item.__setitem__)
         elif isinstance(item, WeakKeyDictionary):
@@ -261,6 +255,10 @@ class Substitution:
             for name in slot_names(type(item)):
                 self._replace([(name, getattr(item, name, None))], partial(object.__setattr__, item))
         return self._seen[id(item)]
+
+    def _onto(self, item: Any, target: Any, make: Callable[[Any], Any]) -> Any:
+        own = self.put(target)
+        return item if own is target else make(own)
 
     def _view(self, item: Any) -> Any:
         copy, own = self._arrays.get(id(memory_of(item)), (None, None))

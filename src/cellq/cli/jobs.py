@@ -92,11 +92,11 @@ def show(url: str, job: str, as_json: bool) -> None:
     with Queue(url) as queue:
         found = find_job(queue, job)
         row = found.row()
+        if as_json:
+            print_json(record(row))
+            return
         waits_for = found.why()
         workers = {worker.id: worker for worker in queue.workers()} if row.worker else {}
-    if as_json:
-        print_json(record(row))
-        return
     for heading, text in _facts(row, workers, waits_for):
         click.echo(f"{heading:<9} {visible(text)}")
     if row.failure is not None and row.failure.traceback:

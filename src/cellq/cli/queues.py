@@ -68,7 +68,7 @@ def size(url: str, as_json: bool) -> None:
                 name,
                 *(f"{line.states.get(state, 0):,}" for state in State),
                 "" if line.oldest is None else duration(time.time() - line.oldest),
-                _settings(line),
+                rules(line),
             )
             for name, line in counts.queues.items()
         ],
@@ -81,7 +81,8 @@ async def _count(url: str) -> Counts:
         return own_counts(await store.count())
 
 
-def _settings(line: QueueCount) -> str:
+def rules(line: QueueCount) -> str:
+    """What holds a queue back."""
     said = ["paused"] if line.paused else []
     if line.max_running is not None:
         said.append(f"at most {line.max_running:,} at once")

@@ -14,11 +14,11 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, overload
 from cellq.client.connection import Connection
 from cellq.client.endings import Endings, deadline_after, until
 from cellq.client.handle import Held
-from cellq.client.job import AsyncJob, record_again
+from cellq.client.job import AsyncJob
 from cellq.client.portal import Ask, awaiting, portal
 from cellq.client.record import Record, by_connection, change, fetch, survey
 from cellq.errors import CellqError, NotReady
-from cellq.ids import JobId, id_text
+from cellq.ids import JobId, id_text, parse_id
 from cellq.message import Action, Changed, State
 
 R = TypeVar("R")
@@ -165,8 +165,8 @@ def traces(records: Sequence[Record]) -> list[Trace]:
 
 def records_again(found: Sequence[Trace]) -> list[Record]:
     """The records behind a group that has travelled; those of one store share a connection."""
-    known: dict[str, Connection] = {}
-    return [record_again(known.setdefault(url, Connection(url)), text, label) for url, text, label in found]
+    connections = {url: Connection(url) for url in {url for url, _, _ in found}}
+    return [Record(connections[url], parse_id(text), label) for url, text, label in found]
 
 
 def _found_again(found: Sequence[Trace]) -> AsyncJobGroup[Any]:

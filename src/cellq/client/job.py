@@ -221,9 +221,9 @@ class AsyncJob(Facts, Generic[R]):
                 yield json.loads(event.data)["text"]
 
 
-def record_again(where: str | Connection, text: str, label: str) -> Record:
+def record_again(url: str, text: str, label: str) -> Record:
     """The record behind a pickled handle: handles may travel into jobs and other processes, by reference."""
-    return Record(Connection(where) if isinstance(where, str) else where, parse_id(text), label)
+    return Record(Connection(url), parse_id(text), label)
 
 
 def _found_again(url: str, text: str, label: str) -> AsyncJob[Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cellq.cli.jobs import remark, took
+from cellq.cli.queues import rules
 from cellq.cli.screen import duration, number, visible
 from cellq.cli.top.picture import Picture, Usage
 from cellq.ids import short_id
@@ -71,7 +72,7 @@ def queues(picture: Picture) -> Table:
                 visible(name),
                 *(f"{queue.states.get(state, 0):,}" for state in State),
                 "" if queue.oldest is None else duration(picture.at - queue.oldest),
-                _rules(queue),
+                rules(queue),
             ),
         )
         for name, queue in ordered
@@ -88,13 +89,6 @@ def queues(picture: Picture) -> Table:
 
 def _awake(queue: QueueCount) -> bool:
     return queue.paused or any(queue.states.get(state) for state in (State.PENDING, State.RUNNING))
-
-
-def _rules(queue: QueueCount) -> str:
-    said = ["paused"] if queue.paused else []
-    if queue.max_running is not None:
-        said.append(f"at most {queue.max_running:,} at once")
-    return ", ".join(said)
 
 
 def workers(picture: Picture) -> Table:

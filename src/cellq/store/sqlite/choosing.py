@@ -91,7 +91,7 @@ def choose_within_limits(turn: Turn, among: Sequence[Line], room: Mapping[Lane, 
     left, free = dict(room), places(sql, among)
     running = conditions.Running(sql)
     chosen: list[int] = []
-    full: list[_Candidate] = []
+    full: list[tuple[Group, int, int]] = []
     next_ones: dict[Group, list[_Candidate]] = {}
     standing: list[_Candidate] = []
 
@@ -113,7 +113,7 @@ def choose_within_limits(turn: Turn, among: Sequence[Line], room: Mapping[Lane, 
             stand(line, one.stream)
         if group is not None and running[group.key] >= group.most:
             if one.stream is not None:
-                full.append(one)
+                full.append((group, one.rank, one.seq))
             continue
         chosen.append(one.seq)
         left[line.lane] -= 1
@@ -129,7 +129,7 @@ def choose_within_limits(turn: Turn, among: Sequence[Line], room: Mapping[Lane, 
                     heapq.heappush(standing, known[-1])
     for stream in streams:
         stream.close()
-    conditions.block(turn, [(one.group, one.rank, one.seq) for one in full if one.group])
+    conditions.block(turn, full)
     started = set(chosen)
     for group, ones in next_ones.items():
         for one in ones:

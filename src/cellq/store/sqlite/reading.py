@@ -111,12 +111,10 @@ def tail(sql: sqlite3.Connection, job_id: JobId, after: int, limit: int) -> Tail
 
 def count(sql: sqlite3.Connection, now: float) -> Counts:
     """See `Store.count`."""
-    names = {}
+    known: dict[int, tuple[str, bool, int | None]] = {}
     states: dict[int, dict[State, int]] = {}
-    settings: dict[int, tuple[bool, int | None]] = {}
     for queue_id, name, paused, limit in sql.execute("SELECT id, name, paused, max_running FROM queue ORDER BY name"):
-        names[queue_id] = name
-        settings[queue_id] = (bool(paused), limit or None)
+        known[queue_id] = (name, bool(paused), limit or None)
         states[queue_id] = dict.fromkeys(State, 0)
     queue_of = dict(sql.execute("SELECT id, queue FROM line"))
     for line, queue_id in queue_of.items():
@@ -132,7 +130,7 @@ def count(sql: sqlite3.Connection, now: float) -> Counts:
     oldest = _oldest(sql)
     queues = {
         name: QueueCount(states=states[queue_id], paused=paused, max_running=limit, oldest=oldest.get(queue_id))
-        for (queue_id, name), (paused, limit) in zip(names.items(), settings.values(), strict=True)
+        for queue_id, (name, paused, limit) in known.items()
     }
     return Counts(queues=queues, workers=tuple(alive(sql, now)))
 
@@ -189,8 +187,8 @@ def _row(
     sql: sqlite3.Connection, lines: Lines, now: float, found: Sequence[Any], blobs: Mapping[str, Blob | None]
 ) -> Row:
     seq, job_id, line, name, task, kind, state, priority, attempt, retries, timeout, key, code, created, *rest = found
-    due, started, finished, ended, worker, stop, progress, failure, origin, *terms = rest
-    concurrency_key, max_running, expires = terms[:3]
+    due, started, finished, ended, worker, stop, progress, failure, origin, *rest = rest
+    concurrency_key, max_running, expires, *_ = rest
     asked_of = lines.get(sql, line)
     return Row(
         id=job_id,

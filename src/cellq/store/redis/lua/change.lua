@@ -29,9 +29,7 @@ function changes.cancel(id, job)
     return ASKED
   elseif job.state == PENDING then
     give_up(id, job)
-    if job.children == 1 then
-      tell_children(id, job)
-    end
+    tell_children(id, job)
     return DONE
   end
   return job.state == CANCELLED and ALREADY or REFUSED

@@ -92,9 +92,7 @@ local function expire()
     local job = find_job(id)
     if job.state == PENDING then -- not ended as the child of one before it
       give_up(id, job, cjson.encode({expired = true}))
-      if job.children == 1 then
-        tell_children(id, job)
-      end
+      tell_children(id, job)
     end
   end
   settle()

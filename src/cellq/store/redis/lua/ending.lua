@@ -40,6 +40,9 @@ end
 
 -- A job has ended: its children may start, or end, and then theirs do: parents first, children by place.
 local function tell_children(id, job)
+  if job.children == 0 then
+    return
+  end
   local ended = {{id = id, job = job}}
   for _, parent in ipairs(ended) do -- which grows meanwhile
     local completed = parent.job.state == COMPLETED
@@ -67,9 +70,7 @@ end
 -- The job has ended. Its hash is saved by the caller, which may have more to write, and then must `fade` it.
 local function to_end(id, job, state)
   close(id, job, state)
-  if job.children == 1 then
-    tell_children(id, job)
-  end
+  tell_children(id, job)
 end
 
 -- After the last change of a call.

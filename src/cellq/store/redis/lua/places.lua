@@ -55,29 +55,28 @@ local function rank(id, job)
   return string.format('%014x', job.place) .. id .. job.limit
 end
 
-local function enter_line(id, job)
+-- Where a pending job that waits for no other stands in its line, and by what score.
+local function standing(job)
   local line = line_of(job.lane, job.queue, job.runtime)
-  if job.waits == 1 then
-    return
-  elseif job.due >= 0 then
-    enter(NS .. 'delayed:' .. line, exact(job.due), rank(id, job))
+  if job.due >= 0 then
+    return NS .. 'delayed:' .. line, exact(job.due)
   elseif job.limit == '' then
-    enter(NS .. 'ready:' .. line, -job.priority, rank(id, job))
-  else
-    enter(limited(job.limit, line), -job.priority, rank(id, job))
+    return NS .. 'ready:' .. line, -job.priority
+  end
+  return limited(job.limit, line), -job.priority
+end
+
+local function enter_line(id, job)
+  if job.waits == 0 then
+    local set, score = standing(job)
+    enter(set, score, rank(id, job))
   end
 end
 
 local function leave_line(id, job)
-  local line = line_of(job.lane, job.queue, job.runtime)
-  if job.waits == 1 then
-    return
-  elseif job.due >= 0 then
-    leave(NS .. 'delayed:' .. line, rank(id, job))
-  elseif job.limit == '' then
-    leave(NS .. 'ready:' .. line, rank(id, job))
-  else
-    leave(limited(job.limit, line), rank(id, job))
+  if job.waits == 0 then
+    local set = standing(job)
+    leave(set, rank(id, job))
   end
 end
 

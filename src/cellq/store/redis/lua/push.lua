@@ -53,7 +53,7 @@ local flags, holders, known = {}, {}, {}
 
 -- A new job waits for those of its parents that have not completed. `known` keeps what was read about them.
 -- Gives 1 when there are any; and why it will never start: facts, for which others have the words.
-local function join(id, place, words, known)
+local function join(id, place, words)
   local named, open, facts = {}, {}, nil
   for parent in string.gmatch(words, string.rep('%x', 32)) do
     local job = known[parent] or find_job(parent)
@@ -132,13 +132,12 @@ for n = 1, count do
       fields[#fields + 1], fields[#fields + 2] = 'i', inputs
     end
     if inputs ~= '' or shape.after ~= '' then
-      job.waits, never = join(id, job.place, shape.after .. inputs, known)
+      job.waits, never = join(id, job.place, shape.after .. inputs)
     end
     refer(shape.code, never and 0 or 1, 1)
     if never then
-      job = first_of(shape)
-      shape.job = nil
-      job.state, job.waits, job.place, job.finished, job.due, job.expires = CANCELLED, 1, place + n, now, -1, -1
+      shape.job = nil -- the next one of its shape is not to be like this one
+      job.state, job.finished, job.due, job.expires = CANCELLED, now, -1, -1
       job.ended = call('HINCRBY', NS .. 'numbers', 'endings', 1)
       enter(NS .. 'ended:cancelled', job.ended, id .. job.queue)
       fields[#fields + 1], fields[#fields + 2] = 'f', never
