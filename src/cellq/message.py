@@ -370,6 +370,7 @@ class Row:
         ended: a number that rises with each job that ends in this store: a cursor for those who wait for many.
         cancelling: it is running and has been asked to stop.
         progress: JSON of its bars, "" before the first.
+        ctx: JSON that middleware keeps across attempts.
     """
 
     id: JobId
@@ -399,6 +400,7 @@ class Row:
     progress: str
     failure: Failure | None
     origin: str
+    ctx: str = "{}"
     payload: Blob | None = None
     code: Blob | None = None
     result: Blob | None = None

@@ -35,6 +35,10 @@ def home() -> Path:
     return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("cellq", appauthor=False))
 
 
+HIDDEN = "***"
+"""What stands for a password in the URLs that people see."""
+
+
 def store_url(url: str | os.PathLike[str] | None = None) -> str:
     """The full URL of a store: paths are made absolute, so that it means the same in another directory.
 

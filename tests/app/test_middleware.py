@@ -511,6 +511,19 @@ async def test_a_messages_own_rules_are_kept_by_any_worker() -> None:
     outcome = await desk.through(limited[1])
     assert outcome.ending is Ending.RELEASED  # that costs no attempt
     assert 3590 < outcome.delay <= 3600
+    assert json.loads(outcome.ctx)["held"] == [0, "over the rate limit of task github:fetch (1/h)"]
+
+
+async def test_why_a_message_was_sent_back_is_forgotten_when_a_worker_has_it_again() -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def look(message: Message, next_handler: Handler) -> object:
+        seen.append(dict(message.ctx))
+        return await next_handler(message)
+
+    outcome = await Desk(Doing(look)).through(claim(ctx='{"held": [0, "its turn"], "n": 1}'), completed())
+    assert seen == [{"n": 1}]
+    assert outcome.ctx == '{"n": 1}'
 
 
 async def test_rate_limit_makes_who_is_near_wait_and_sends_others_back_one_after_the_other() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import cellq
 from cellq.notebook.workforce import Address, Workforce
+from cellq.store.redis import RedisStore
 from cellq.worker import launch
 from servers import Server
 
@@ -33,7 +34,10 @@ def test_nothing_that_people_read_has_it(url: str) -> None:
         job = queue.enqueue(pow, 2, 3)
         texts = [queue.url, repr(queue), repr(queue.asynchronous()), job.why(), repr(job)]
         texts += [repr(cellq.Worker(queue)), cellq.Worker(url=url).url]
-        texts += Workforce().tend(Address.of(queue.asynchronous().connection, queue.name), [])
+        workforce, address = Workforce(), Address.of(queue.asynchronous().connection, queue.name)
+        assert workforce.tend(address, []) == []
+        texts.append(workforce.lacks(address))
+        assert texts[-1].startswith("no worker is running")
         with pytest.raises(cellq.Expired) as caught:
             queue.get("00000000-0000-0000-0000-000000000000")
         texts.append(str(caught.value))
@@ -52,6 +56,25 @@ def test_what_was_pickled_connects_again(url: str) -> None:
         assert pickle.loads(pickle.dumps(job)).refresh().state == "pending"
         with pickle.loads(pickle.dumps(queue)) as again:
             assert again.jobs() == [job]
+
+
+def test_a_queue_on_a_store_connects_wherever_it_is_taken(url: str) -> None:
+    with cellq.Queue(store=RedisStore(url)) as queue:
+        worker = cellq.Worker(queue, slots=1, grace=0.5)
+
+        @worker.task()
+        def double(n: int) -> int:
+            return 2 * n
+
+        def enqueues_more(n: int) -> list[str]:
+            ids = [queue.enqueue(pow, n, 3).id, double.enqueue(n).id]
+            return [*ids, repr(queue), repr(double), repr(double.queue)]
+
+        with worker:
+            *ids, one, two, three = queue.enqueue(enqueues_more, 5).result(timeout=30)
+            assert [queue.get(job_id).result(timeout=30) for job_id in ids] == [125, 10]
+        texts = [one, two, three, repr(queue), queue.url, repr(queue.asynchronous()), repr(worker), worker.url]
+        assert [text for text in texts if PASSWORD in text] == []
 
 
 def test_a_worker_of_a_queue_connects(url: str) -> None:

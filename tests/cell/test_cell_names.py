@@ -106,7 +106,7 @@ def test_needs_reach_through_functions_classes_partials_and_containers() -> None
         space,
     )
     needs = needed(analyse("b(); obj.m(); ways; part()"), space)
-    assert set(needs.values) == {"b", "a", "A", "B", "obj", "C", "D", "ways", "E", "part", "F"}
+    assert set(needs.values) == {"b", "a", "A", "B", "obj", "K", "C", "L", "D", "ways", "E", "part", "F"}
     assert not needs.missing
 
 

@@ -79,11 +79,6 @@ def test_an_unused_or_overwritten_value_does_not_hinder() -> None:
     pack("if file_wanted:\n    lock = 2\nprint(lock)", {**space, "file_wanted": False})
 
 
-def test_an_open_file_is_refused_not_copied(tmp_path: Any) -> None:
-    with (tmp_path / "f").open("w") as file, pytest.raises(NotPicklable, match="file"):
-        pack("file.read()", {"file": file})
-
-
 def test_large_values_are_told() -> None:
     packed = pack("big.sum() + small", {"big": np.zeros(2_000_000), "small": 1})
     assert next(iter(packed.sizes)) == "big"

@@ -5,6 +5,9 @@ import time
 
 import pytest
 
+import cellq
+from waiting import until
+
 pytestmark = pytest.mark.parametrize("kind", ["sqlite", "redis"])
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -51,6 +54,19 @@ def test_a_job_that_waits_for_others(run, queue) -> None:
     assert re.search(rf"^waits +it waits for job abs {first.short} \(pending\); it expires ", shown, re.MULTILINE)
     assert re.search(r"^expires +\d{4}-", shown, re.MULTILINE)
     assert re.search(r"waits for 1 job, expires in 59 min", run("jobs").well().out)
+
+
+def test_a_job_that_is_over_a_rate_limit_says_so(run, queue) -> None:
+    worker = cellq.Worker(queue, slots=1)
+    fetch = worker.task(name="fetch", max_rate="1/h")(fail)
+    with worker:
+        fetch.enqueue().wait(30)
+        job = fetch.enqueue()
+        until(lambda: "held back" in job.refresh().why(), "the worker has sent it back")
+    over = "over the rate limit of task default:fetch (1/h)"
+    assert re.fullmatch(rf"it is held back: {re.escape(over)}; its next try is \d+ s from now", job.why())
+    assert f"waits     it is held back: {over}; its next try is " in run("show", job.short).well().out
+    assert re.search(rf"held back: {re.escape(over)}, next try in 59 min", run("jobs").well().out)
 
 
 def test_a_job_that_was_not_needed_any_more_says_why(run, queue, worker) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playing import Hand
 
 from cellq.client.sync import Queue
-from cellq.client.waiting import Surroundings, why
+from cellq.client.waiting import Surroundings, standstill, why
 from cellq.message import Counts, Kind, QueueCount, Row, State, WorkerInfo
 
 NOW = 1_000_000.0
@@ -94,6 +94,23 @@ CLEAN = row(id=IDS[1], name="clean")
         pytest.param(told(row(), worker(), paused=True), "'gpu' is paused: cellq resume gpu", id="paused"),
         pytest.param(told(row(due=NOW + 90), worker()), "it is not due before 90 s from now", id="due"),
         pytest.param(told(row(due=NOW + 9, attempt=1), worker()), "its next attempt is not due before 9 s", id="retry"),
+        pytest.param(
+            told(row(due=NOW + 9, ctx='{"held": [0, "over the rate limit of task fetch (10/s)"]}'), worker()),
+            "it is held back: over the rate limit of task fetch (10/s); its next try is 9 s from now",
+            id="rate limit",
+        ),
+        pytest.param(
+            told(row(due=NOW + 9, ctx='{"held": [0, ""]}'), worker()),
+            "it is held back; its next try is 9 s from now",
+            id="held back, and no reason given",
+        ),
+        pytest.param(
+            told(row(due=NOW + 9, attempt=1, ctx='{"held": [0, "rate"]}'), worker()),
+            "its next attempt is not due before 9 s",
+            id="held back, then tried",
+        ),
+        pytest.param(told(row(ctx='{"held": [0, "rate"]}'), worker()), "it is about to start", id="held back no more"),
+        pytest.param(told(row(due=NOW + 9, ctx="{"), worker()), "it is not due before 9 s", id="a ctx that is none"),
         pytest.param(told(row(), worker(busy=2), pending=5), "are busy; 4 other jobs wait", id="busy"),
         pytest.param(told(row(), worker(slots=0)), "no slots for calls", id="coroutines only"),
         pytest.param(told(row(kind=Kind.COROUTINE), worker(slots=0)), "about to start", id="a coroutine needs no slot"),
@@ -134,6 +151,28 @@ CLEAN = row(id=IDS[1], name="clean")
 )  # fmt: skip
 def test_it_names_what_stands_in_the_way(told: str, says: str) -> None:
     assert says in told
+
+
+@pytest.mark.parametrize(
+    ("job", "workers", "says"),
+    [
+        pytest.param(row(), (), "", id="no worker"),
+        pytest.param(row(due=NOW + 9), (worker(),), "", id="due"),
+        pytest.param(row(), (worker(runtime="3.12"),), "", id="another Python"),
+        pytest.param(row(), (worker(),), "", id="nothing"),
+        pytest.param(row(), (worker(busy=2),), "all 2 slots of the workers of its queue are busy", id="busy"),
+        pytest.param(row(after=(IDS[0],)), (), "it waits for job 00000001", id="a job"),
+        pytest.param(row(state=State.RUNNING), (worker(busy=2),), "", id="it has started"),
+    ],
+)
+def test_a_card_is_told_what_it_does_not_show_by_itself(job: Row, workers: tuple[WorkerInfo, ...], says: str) -> None:
+    counts = Counts(queues={"gpu": QueueCount(states={State.PENDING: 1})}, workers=workers)
+    assert standstill(job, Surroundings(counts=counts, url="redis://server"), NOW) == says
+
+
+def test_a_card_is_told_of_a_paused_queue_also_without_workers() -> None:
+    counts = Counts(queues={"gpu": QueueCount(states={}, paused=True)}, workers=())
+    assert "is paused" in standstill(row(), Surroundings(counts=counts, url="redis://server"), NOW)
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.COMPLETED, State.FAILED, State.CANCELLED])

@@ -53,6 +53,12 @@ def _mutable(value: Any) -> bool:
     return not isinstance(value, (*_PLAIN, tuple, frozenset, types.ModuleType))
 
 
+def _scalars() -> Any:
+    """NumPy's numbers and texts, which cannot change either."""
+    numpy = sys.modules.get("numpy")
+    return (numpy.number, numpy.bool_, numpy.str_) if numpy is not None else ()
+
+
 def digest(value: Any) -> str:
     """The type, and what it holds: the text itself when short, else a hash."""
     text = _Look().say(value, 0)
@@ -74,7 +80,7 @@ class _Look:
         if kind in _PLAIN:
             return repr(value)
         name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.").removeprefix("__main__.")
-        if isinstance(value, tuple | frozenset):  # equal ones may be one or two
+        if isinstance(value, (tuple, frozenset, *_scalars())):  # equal ones may be one or two
             return self.inside(value, kind, name, depth + 1) if depth <= _DEPTH else name
         if id(value) in self.seen:
             return f"#{self.seen[id(value)]}"

@@ -20,21 +20,11 @@ NOTEBOOKS = sorted(path for path in FOLDER.glob("*.txt") if _ALL or path.stem in
 
 _NEEDS = {"sympy_symbols": ("sympy",), "seaborn_statsmodels": ("seaborn", "statsmodels", "networkx")}
 
-_FILE = "an open file stays in the worker; it is said"
 _GENERATOR = "a generator that has been started stays in the worker; it is said"
-_STATSMODELS = "statsmodels' own pickle drops what a model has cached"
 
 DIFFERENT: dict[str, dict[int, str]] = {
-    "async_threads_processes": {32: "`asyncio.run` works in a worker, where no loop is running"},
     "decorators_closures_generators": {10: _GENERATOR, 11: _GENERATOR},
-    "errors_and_survival": {
-        21: "`sys.last_type` is the kernel's",
-        34: "no job can ask for input, and it says so in its own words",
-    },
-    "files_sqlite_csv_json": {26: _FILE, 27: _FILE, 28: _FILE},
     "handles_and_registries": {16: "`WeakKeyDictionary._dirty_len`, a hint for its own use"},
-    "ipython_features": {6: "`In` shows what the cell really says, with the magic"},
-    "seaborn_statsmodels": {9: _STATSMODELS, 10: _STATSMODELS},
 }
 """By notebook and number of the cell: why it differs."""
 

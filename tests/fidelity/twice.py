@@ -271,7 +271,7 @@ def _text(text: str) -> str:
     text = re.sub(r"sk-(container|estimator)-id-\d+", r"sk-\1-id", text)
     text = re.sub(r"(?m)^(CPU times|Wall time):.*$", r"\1", text)
     text = re.sub(r"\((?:\d+\.py|Cell In\[\d+\]), line \d+\)", "(<cell>)", text)
-    return re.sub(r"(?m)^[\d.]+ (?:ns|[µu]s|ms|s) ± .*$", "timing", text)
+    return re.sub(r"(?m)^[\d.]+ (?:ns|[µμu]s|ms|s) ± .*$", "timing", text)
 
 
 def compare(plain: list[Ran], again: list[Ran], wrapped: list[Ran], sources: list[str]) -> list[Verdict]:

@@ -1,6 +1,7 @@
 """Kernels, a JupyterLab and a browser for the tests of this folder; the workers that notebooks start end with them."""
 
 import contextlib
+import itertools
 import os
 import pathlib
 import re
@@ -11,7 +12,7 @@ import psutil
 import pytest
 from frontend import Frontend
 from lab import PLACES, Lab, Notebook, browser, chromium, write_notebook
-from playwright.sync_api import Browser
+from playwright.sync_api import BrowserContext
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICKSTART = ROOT / "notebooks" / "quickstart.ipynb"
@@ -19,9 +20,13 @@ QUICKSTART = ROOT / "notebooks" / "quickstart.ipynb"
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What kernels get: a user directory of their own, and workers that do not stay long."""
+    """What kernels get: a user directory of their own, and workers that do not stay long.
+
+    One thread for linear algebra: on a machine that is busy two that wait for each other are ten times slower than one.
+    """
     home = tmp_path_factory.mktemp("home")
     ours = {"CELLQ_HOME": str(home), "CELLQ_IDLE_EXIT": "30", "JUPYTER_PLATFORM_DIRS": "1"}
+    ours |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     yield {name: value for name, value in os.environ.items() if not name.startswith("CELLQ_")} | ours
     _end_workers(str(tmp_path_factory.getbasetemp()))
 
@@ -85,7 +90,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -
 
 
 @pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
     """The browser. In CI it has to be there.
 
     Not for the whole session: while Playwright is in use an event loop runs in the main thread, and no other test could
@@ -96,7 +101,7 @@ def chrome() -> Iterator[Browser]:
         reason = "no Chromium: install it, or name it in the environment variable CHROMIUM"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     subprocess.run([executable, "--version"], check=True, stdout=subprocess.DEVNULL)
-    with browser(executable) as found:
+    with browser(executable, tmp_path_factory.getbasetemp() / "chromium") as found:
         yield found
 
 
@@ -107,32 +112,33 @@ def app(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def open_notebook(chrome: Browser, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Callable[..., Notebook]]:
+def open_notebook(
+    chrome: BrowserContext, lab: Lab, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Notebook]]:
     """Opens notebooks made of cells or copied, each in a folder of its own; their kernels end with the test."""
-    contexts = []
+    made = itertools.count()
 
     def open_one(
         cells: list[str] | pathlib.Path, *, app: str = "lab", dark: bool = False, broken: bool = False
     ) -> Notebook:
-        folder = lab.root / re.sub(r"\W+", "-", f"{request.node.name}-{len(contexts)}")
+        folder = lab.root / re.sub(r"\W+", "-", f"{request.node.name}-{next(made)}")
         folder.mkdir()
         path = folder / "notebook.ipynb"
         if isinstance(cells, pathlib.Path):
             path.write_text(cells.read_text())
         else:
             write_notebook(path, cells)
-        context = chrome.new_context(viewport={"width": 1100, "height": 1000})
-        contexts.append(context)
+        page = chrome.new_page()
         if broken:  # a server without anywidget
-            context.route("**/extensions/anywidget/**", lambda route: route.abort())
-        notebook = Notebook(lab, context.new_page(), str(path.relative_to(lab.root)), app)
+            page.route("**/extensions/anywidget/**", lambda route: route.abort())
+        notebook = Notebook(lab, page, str(path.relative_to(lab.root)), app)
         if dark:
             notebook.change_theme("JupyterLab Dark")
         return notebook
 
     yield open_one
-    for context in contexts:
-        context.close()
+    for page in chrome.pages[1:]:  # with its first page the browser would go
+        page.close()
     lab.end_kernels()
 
 

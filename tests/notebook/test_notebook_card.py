@@ -53,6 +53,10 @@ def shown(**changes: object) -> str:
         ({"state": State.PENDING, "attempt": 0, "started": None}, "pending · 12 s"),
         ({"state": State.PENDING, "attempt": 0, "due": 1112.0}, "scheduled · starts in 1 min 40 s"),
         ({"state": State.PENDING, "attempt": 1, "due": 1013.0}, "retrying · starts in 1 s"),
+        (
+            {"state": State.PENDING, "attempt": 0, "due": 1015.0, "ctx": '{"held": [0, "over the rate limit of x"]}'},
+            "held back · next try in 3 s · over the rate limit of x",
+        ),
         ({"state": State.COMPLETED, "finished": 1002.25}, "completed · 0.2 s"),
         ({"attempt": 2, "retries": 3}, "running · 10 s · attempt 2 of 4"),
         ({"state": State.CANCELLED, "started": None}, "cancelled"),

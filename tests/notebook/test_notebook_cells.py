@@ -31,8 +31,10 @@ def test_only_the_names_asked_for_come_back(front: Frontend) -> None:
 
 
 def test_a_name_rebound_meanwhile_is_left_alone_and_said(front: Frontend) -> None:
-    cell = front.run("%%enqueue late\nimport time\ntime.sleep(0.3)\nrebound = 'by the job'")
-    front.run("rebound = 'by me'")
+    front.run("import pathlib, time")
+    wait = "while not pathlib.Path('rebound').exists(): time.sleep(0.02)"
+    cell = front.run(f"%%enqueue late\n{wait}\nrebound = 'by the job'")
+    front.run("rebound = 'by me'\npathlib.Path('rebound').touch()")
     cell.ended().until(lambda cell: "rebound here meanwhile" in cell.card, "the cell says so")
     assert 'late["rebound"] has the job\'s' in cell.card
     assert front.run("print(rebound, '|', late['rebound'])").printed == "by me | by the job\n"
@@ -278,9 +280,10 @@ def test_a_job_that_is_not_there_is_an_error_in_one_line(front: Frontend) -> Non
 
 def test_the_card_has_a_widget_while_the_job_runs_and_none_afterwards(front: Frontend) -> None:
     widget = "application/vnd.jupyter.widget-view+json"
-    cell = front.run("%%enqueue\nimport time\ntime.sleep(0.5)")
+    cell = front.run("%%enqueue\nimport pathlib, time\nwhile not pathlib.Path('end').exists(): time.sleep(0.02)")
     (card,) = cell.of("display_data")
     assert set(card["data"]) == {"text/html", "text/plain", widget}
     assert "cellq-" in card["data"][widget]["model_id"]
+    front.run("import pathlib\npathlib.Path('end').touch()")
     cell.ended()
     assert set(card["data"]) == {"text/html", "text/plain"}

@@ -30,11 +30,11 @@ def test_a_page_that_never_draws_the_widget_gets_plain_html(new_front: Callable[
     # As VS Code without the widgets' scripts. Nobody here answers "view".
     front = new_front()
     front.run(LOAD)
-    cell = front.run(TRACKED.format(70))
+    cell = front.run(TRACKED.format(1000))
     (card,) = cell.of("display_data")
     assert "application/vnd.jupyter.widget-view+json" in card["data"]
     assert "cellq-card" in card["data"]["text/html"], "what such a page draws instead"
-    cell.until(lambda cell: "/70" in cell.card, "the card has become plain HTML")
+    cell.until(lambda cell: "/1,000" in cell.card, "the card has become plain HTML")
     assert set(cell.of("display_data")[0]["data"]) == {"text/html", "text/plain"}
     other = front.run("%%enqueue other\n1")
     assert set(other.of("display_data")[0]["data"]) == {"text/html", "text/plain"}, "the next one begins as such"

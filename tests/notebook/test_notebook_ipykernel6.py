@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from frontend import Frontend
 from lab import Lab, Notebook, write_notebook
-from playwright.sync_api import Browser
+from playwright.sync_api import BrowserContext
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -77,7 +77,7 @@ def test_a_headless_run_waits(six: Frontend) -> None:
 
 
 def test_a_card_in_a_page(
-    chrome: Browser, tmp_path: pathlib.Path, environment: dict[str, str], ipykernel6: str
+    chrome: BrowserContext, tmp_path: pathlib.Path, environment: dict[str, str], ipykernel6: str
 ) -> None:
     cells = [
         "%load_ext cellq\nimport ipykernel, time; ipykernel.__version__",
@@ -86,8 +86,8 @@ def test_a_card_in_a_page(
     ]
     write_notebook(tmp_path / "notebook.ipynb", cells)
     with Lab(tmp_path, environment | {"PYTHONPATH": ipykernel6}) as lab:
-        context = chrome.new_context()
-        notebook = Notebook(lab, context.new_page(), "notebook.ipynb")
+        page = chrome.new_page()
+        notebook = Notebook(lab, page, "notebook.ipynb")
         notebook.run(0)
         notebook.wait_for(0, VERSION)
         notebook.run(1)
@@ -100,4 +100,4 @@ def test_a_card_in_a_page(
         notebook.wait_for(1, "running")
         notebook.cell(1).get_by_role("button", name="Cancel job").click()
         notebook.wait_for(1, "cancelled")
-        context.close()
+        page.close()

@@ -8,7 +8,13 @@ from lab import Notebook
 
 pytestmark = pytest.mark.timeout(180)
 
-LOAD = "%load_ext cellq\nimport time"
+LOAD = "%load_ext cellq\nimport pathlib, time"
+UNTIL_GO = "while not pathlib.Path('go').exists(): time.sleep(0.02)"
+
+
+def go(notebook: Notebook) -> None:
+    """Let the jobs go on that wait."""
+    (notebook.lab.root / notebook.name).with_name("go").touch()
 
 
 def index_of(notebook: Notebook, words: str) -> int:
@@ -58,7 +64,8 @@ def test_the_quickstart(
 
 def test_a_cell_from_its_start_to_the_saved_file(open_notebook: Callable[..., Notebook], app: str) -> None:
     cell = (
-        "%%enqueue job\nimport cellq\nfor i in cellq.track(range(8)):\n    print('step', i)\n    time.sleep(0.2)\ni * 6"
+        "%%enqueue job\nimport cellq\nfor i in cellq.track(range(8)):\n    print('step', i)\n    time.sleep(0.2)\n"
+        f"    if i == 6:\n        {UNTIL_GO}\ni * 6"
     )
     notebook = open_notebook([LOAD, cell, "print(i, job.result())"], app=app)
     notebook.run(0)
@@ -66,6 +73,7 @@ def test_a_cell_from_its_start_to_the_saved_file(open_notebook: Callable[..., No
     notebook.wait_for(1, "/8")
     assert notebook.cell(1).get_by_role("progressbar").count() == 1
     assert notebook.cell(1).get_by_role("button", name="Cancel job").count() == 1
+    go(notebook)
     notebook.wait_for(1, "completed")
     notebook.until(lambda: "execute_result" in kinds(notebook, 1), "the last value is below its cell")
     notebook.run(2)
@@ -149,7 +157,7 @@ def test_cancel_in_the_page_stops_a_job_while_another_cell_blocks_the_kernel(
 def test_output_arrives_under_its_own_cell_while_another_cell_blocks_the_kernel(
     open_notebook: Callable[..., Notebook],
 ) -> None:
-    tell = "%%enqueue {0}\nfor i in range(4):\n    print('{0}', i)\n    time.sleep(0.3)"
+    tell = "%%enqueue {0}\nfor i in range(4):\n    print('{0}', i)\n    time.sleep(0.3)\n" + UNTIL_GO
     block = "while not (a.done() and b.done()): pass\nprint('free')"
     notebook = open_notebook([LOAD, tell.format("a"), tell.format("b"), block])
     notebook.run(0)
@@ -159,6 +167,7 @@ def test_output_arrives_under_its_own_cell_while_another_cell_blocks_the_kernel(
     notebook.wait_for(1, "a 0")
     notebook.wait_for(2, "b 0")
     assert "free" not in notebook.text(3), "the output came only after the blocking cell"
+    go(notebook)
     notebook.wait_for(3, "free")
     notebook.wait_for(1, "a 3")
     notebook.wait_for(2, "b 3")
@@ -182,23 +191,25 @@ def test_a_job_cannot_put_markup_into_the_page(open_notebook: Callable[..., Note
 
 def test_a_card_without_widgets_is_plain_html(open_notebook: Callable[..., Notebook]) -> None:
     block = "import sys, time\nfor name in ('anywidget', 'ipywidgets'): sys.modules[name] = None\n%load_ext cellq"
-    notebook = open_notebook([block, "%%enqueue job\nimport cellq\nfor _ in cellq.track(range(20)): time.sleep(0.1)"])
+    tracked = f"for i in cellq.track(range(20)):\n    time.sleep(0.1)\n    if i == 18:\n        {UNTIL_GO}"
+    notebook = open_notebook([block, f"%%enqueue job\nimport cellq, pathlib\n{tracked}"])
     notebook.run(0)
     notebook.run(1)
     notebook.wait_for(1, "running")
     notebook.wait_for(1, "/20")
+    go(notebook)
     notebook.wait_for(1, "completed")
     assert set(notebook.outputs(1)[0]["data"]) == {"text/html", "text/plain"}
 
 
 def test_a_page_that_cannot_draw_widgets_gets_plain_html(open_notebook: Callable[..., Notebook]) -> None:
-    slow = "%%enqueue {}\nimport cellq\nfor _ in cellq.track(range(100)): time.sleep(0.1)"
+    slow = "%%enqueue {}\nimport cellq\nfor _ in cellq.track(range(1000)): time.sleep(0.1)"
     notebook = open_notebook(
         [LOAD, slow.format("job"), slow.format("other"), "job.cancel(), other.cancel()"], broken=True
     )
     notebook.run(0)
     notebook.run(1)
-    notebook.wait_for(1, "/100")
+    notebook.wait_for(1, "/1,000")
     assert notebook.cell(1).get_by_role("button", name="Cancel").count() == 0
     notebook.run(2)
     assert set(notebook.outputs(2)[0]["data"]) == {"text/html", "text/plain"}, "the next card begins as HTML"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from lab import Notebook
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import BrowserContext, Locator
 
 from cellq.message import State
 from cellq.notebook.cards.card import Bar, Clock, Face, page
@@ -207,7 +207,7 @@ def test_the_card_does_not_jump(open_notebook: Callable[..., Notebook]) -> None:
 
 
 @pytest.mark.parametrize("style", ["", "body { background: #1e1e1e; color: #ddd }"], ids=["light", "dark"])
-def test_a_card_without_a_theme_can_be_read(chrome: Browser, style: str) -> None:
+def test_a_card_without_a_theme_can_be_read(chrome: BrowserContext, style: str) -> None:
     # As in a page that knows neither Jupyter's colours nor VS Code's: nbconvert's basic template, a blog.
     faces = [
         Face(

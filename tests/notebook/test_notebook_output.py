@@ -98,7 +98,8 @@ def test_jobs_speak_at_once_each_below_its_cell_while_another_cell_blocks(
         "    print('{0}', i)\n"
         "    pathlib.Path(f'{0}{{i}}').touch()\n"
         "    while not all(pathlib.Path(f'{{o}}{{i}}').exists() for o in 'ab'): time.sleep(0.01)\n"
-        "    time.sleep(0.1)"
+        "    time.sleep(0.1)\n"
+        "while not pathlib.Path('go').exists(): time.sleep(0.01)"
     )
     block = "while not (a.done() and b.done()): pass\nprint('free')"
     notebook = open_notebook([LOAD + "\n%workers start -n 2", speak.format("a"), speak.format("b"), block], app=app)
@@ -108,6 +109,7 @@ def test_jobs_speak_at_once_each_below_its_cell_while_another_cell_blocks(
     notebook.wait_for(1, "a 1")
     notebook.wait_for(2, "b 1")
     assert "free" not in notebook.text(3), "the output came only after the blocking cell"
+    (notebook.lab.root / notebook.name).with_name("go").touch()
     notebook.wait_for(3, "free")
     for index, name in ((1, "a"), (2, "b")):
         notebook.wait_for(index, "completed")

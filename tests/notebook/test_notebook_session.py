@@ -22,9 +22,9 @@ def test_what_cannot_travel_stays_there_behind_a_stub(front: Frontend) -> None:
 
 
 def test_what_stays_in_a_session_is_refused_elsewhere_with_what_to_do(front: Frontend) -> None:
-    front.run("%%enqueue --wait --session apart\nfile = open('held', 'w')")
-    cell = front.run("%%enqueue --wait\nfile.name")
-    assert cell.error.startswith("NotPicklable: Cannot send `file`")
+    front.run("%%enqueue --wait --session apart\nheld = (n for n in 'ab'); next(held)")
+    cell = front.run("%%enqueue --wait\nnext(held)")
+    assert cell.error.startswith("NotPicklable: Cannot send `held`")
     assert "Give the cell --session apart too" in cell.error
 
 

@@ -46,7 +46,7 @@ def test_the_last_value_comes_back_also_when_it_is_not_shown(tmp_path: Path) -> 
 
 def test_a_job_cannot_ask(tmp_path: Path) -> None:
     result = away(["input('name?')", "import getpass\ngetpass.getpass()"], tmp_path)
-    assert all("a job cannot ask" in one["error"] for one in result.merged)
+    assert all("does not support input requests" in one["error"] for one in result.merged)
 
 
 def test_display_ids_are_the_notebooks(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from making import CODE, Clock, claim, completed, failed, in_state, message, released, row, start, worker
@@ -38,6 +39,15 @@ async def test_a_pushed_job_is_kept_as_it_was_asked_for(store: Store, clock: Clo
     assert (found.worker, found.cancelling, found.progress, found.failure) == (None, False, "", None)
     assert (found.origin, found.payload, found.code) == (asked.origin, b"payload", b"code")
     assert (found.result, found.error) == (None, None)
+
+
+async def test_a_row_tells_what_middleware_keeps(store: Store) -> None:
+    plain, ruled = message(), replace(message(), ctx='{"max_rate": "1/h"}')
+    await store.push([plain, ruled], {})
+    assert [(await row(store, one.id)).ctx for one in (plain, ruled)] == ["{}", '{"max_rate": "1/h"}']
+    leases = [one.lease for one in await claim(store, worker())]
+    await store.finish([replace(released(lease), delay=9.0, ctx='{"held": [0, "why"]}') for lease in leases])
+    assert [one.ctx for one in (await store.find(Filter())).rows] == ['{"held": [0, "why"]}'] * 2
 
 
 async def test_an_unnamed_job_is_called_by_its_task(store: Store) -> None:

@@ -370,6 +370,7 @@ async def test_a_release_may_have_a_delay(store: Store, clock: Clock) -> None:
     assert await store.finish([replace(released(lease), delay=5.0, ctx='{"n": 1}')]) == [True]
     found = await row(store, lease.id)
     assert (found.state, found.attempt, found.due) == (State.PENDING, 0, clock.now + 5)
+    assert found.ctx == '{"n": 1}'
     assert await claim(store, A) == []
     clock.step(5)
     (again,) = await claim(store, A)

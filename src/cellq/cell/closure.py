@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from types import CellType, FunctionType, MethodType
 
-from cellq.cell.names import DYNAMIC, CellNames, code_names, is_output, is_shell_name, unknown
+from cellq.cell.names import DYNAMIC, PICKLERS, CellNames, code_names, is_output, is_shell_name, unknown
 
 _BUDGET = 20_000  # objects looked at in one walk; beyond it, cloudpickle still carries what a function refers to
 _WIDTH = 1_000  # items looked at in one container
@@ -30,7 +30,7 @@ class Needs:
     Attributes:
         values: what must travel, by name.
         extras: what travels when it can: touched names, and words in texts of dynamic code.
-        small: what dynamic code may look up as well; travels when it can and is small.
+        small: what dynamic code (or a pickle that is loaded) may look up as well; travels when it can and is small.
         missing: names that are read and that nothing defines.
         writes: names that the cell binds, also through `global` in functions it calls.
         attributes: attribute names mentioned anywhere in the code that travels.
@@ -67,6 +67,8 @@ def needed(names: CellNames, namespace: Mapping[str, object]) -> Needs:
     walk.taken |= set(extras)
     if walk.dynamic:
         walk.names(name for name in namespace if not name.startswith("_"))
+    elif not PICKLERS.isdisjoint(walk.attributes | names.reads | names.touched):
+        walk.names(name for name, value in namespace.items() if _is_defined_here(value))
     return Needs(
         values=values,
         extras=extras,
@@ -112,6 +114,9 @@ class _Walk:
             if isinstance(item, _SCALARS) or id(item) in self.seen:
                 continue
             self.seen[id(item)] = item
+            name = getattr(item, "__name__", "") if _is_defined_here(item) else ""
+            if name and self.namespace.get(name) is item:
+                loads.add(name)  # it travels anyhow, and pickle finds it only by its name
             if isinstance(item, FunctionType) and self.lives_here(item):
                 names = code_names(item.__code__)
                 loads.update(names.loads, names.touched)
@@ -123,6 +128,10 @@ class _Walk:
 
     def lives_here(self, function: FunctionType) -> bool:
         return function.__globals__ is self.namespace or function.__module__ == "__main__"
+
+
+def _is_defined_here(item: object) -> bool:
+    return isinstance(item, type | FunctionType) and item.__module__ == "__main__"
 
 
 def _parts(item: object) -> Iterable[object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 from cellq.cell.provider import GONE, Provider
@@ -23,6 +23,8 @@ def _shell() -> Any:
 
 
 def _is_custom(function: object) -> bool:
+    if isinstance(function, MethodType):  # of a class with magics
+        return type(function.__self__).__module__ == "__main__"
     home = getattr(function, "__module__", None) or ""
     return isinstance(function, FunctionType) and (home == "__main__" or home.startswith(_SHOWERS))
 

@@ -8,6 +8,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from cellq.errors import NotPicklable
+from cellq.wire.classes import registered_with
 from cellq.wire.pickling import dumps
 from cellq.wire.standins import DICT_VIEWS
 
@@ -40,7 +41,9 @@ def fingerprint(value: Any) -> int | None:
         if isinstance(value, FunctionType):
             return _of_parts(function_parts(value))
         if isinstance(value, type):
-            return _of_parts(class_parts(value)) if value.__module__ == "__main__" else None
+            others = [f"{other.__module__}.{other.__qualname__}" for other in registered_with(value)]
+            parts: object = [class_parts(value), others] if others else class_parts(value)
+            return _of_parts(parts) if value.__module__ == "__main__" else None
         return _of_pickle(value)
     except (NotPicklable, RecursionError, ValueError):
         return None
@@ -62,7 +65,10 @@ def class_parts(kind: type) -> dict[str, object]:
     return {
         name: value
         for name, value in vars(kind).items()
-        if not (name.startswith("__") and name.endswith("__")) and not callable(value) and not hasattr(value, "__get__")
+        if not (name.startswith("__") and name.endswith("__"))
+        and name != "_abc_impl"
+        and not callable(value)
+        and not hasattr(value, "__get__")
     }
 
 

@@ -22,7 +22,8 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 from cellq.cell.fingerprint import class_parts
-from cellq.wire.standins import DICT_VIEWS, memory_of, offset, view_of, view_of_dict, viewed
+from cellq.wire import caches, files, instances
+from cellq.wire.standins import DICT_VIEWS, cursor_of, memory_of, offset, same_database, view_of, view_of_dict, viewed
 
 _BUDGET = 200_000  # objects looked at; beyond it a reference to an input may stay a reference to a copy
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement
@@ -53,13 +54,9 @@ def _pour(own: Any, copy: Any) -> bool:
             return pour(own, copy)
     kind: Any = type(own)
     content = False
-    if isinstance(own, list | bytearray):
-        own[:] = copy
-        content = True
-    elif isinstance(own, dict | set | deque):
-        held = copy.copy()
-        own.clear()
-        own.extend(held) if isinstance(own, deque) else own.update(held)
+    base = instances.mutable_base(kind)
+    if base is not None:
+        instances.put_content(own, base, instances.content_of(copy, base))
         content = True
     elif not all_in_attributes(kind):
         return False
@@ -134,6 +131,9 @@ def _pour_random(own: Any, copy: Any) -> bool:
 
 def _pour_generator(own: Any, copy: Any) -> bool:
     own.bit_generator.state = copy.bit_generator.state
+    mine, theirs = (getattr(each.bit_generator, "seed_seq", None) for each in (own, copy))
+    if mine is not None and theirs is not None and theirs.n_children_spawned > mine.n_children_spawned:
+        mine.spawn(theirs.n_children_spawned - mine.n_children_spawned)  # the next ones shall be others
     return True
 
 
@@ -151,9 +151,41 @@ def _pour_function(own: Any, copy: Any) -> bool:
     return True
 
 
+def _pour_cache(own: Any, copy: Any) -> bool:
+    caches.remember(own, caches.memory_of(copy))
+    vars(own).update(vars(copy) | {"__wrapped__": own.__wrapped__})
+    return True
+
+
 def _pour_class(own: Any, copy: Any) -> bool:
     for name, value in class_parts(copy).items():
         setattr(own, name, value)
+    return True
+
+
+def _pour_database(own: Any, copy: Any) -> bool:
+    if not same_database(own, copy):
+        return False
+    own.row_factory, own.text_factory, own.isolation_level = copy.row_factory, copy.text_factory, copy.isolation_level
+    return True
+
+
+def _pour_cursor(own: Any, copy: Any) -> bool:
+    own.arraysize, own.row_factory = copy.arraysize, copy.row_factory
+    return own.connection is copy.connection or _pour_database(own.connection, copy.connection)
+
+
+def _pour_widget(own: Any, copy: Any) -> bool:
+    """The front end shows `own`: it keeps its connection and tells there what is new."""
+    apart = ("comm", "_model_id", "_trait_values")
+    new = {name: value for name, value in copy._trait_values.items() if name not in apart}
+    told = [name for name, value in new.items() if name in own.keys and type(value) in _ATOMS]
+    told = [name for name in told if own._trait_values.get(name) != new[name]]
+    own._trait_values.update(new)
+    vars(own).update({name: value for name, value in vars(copy).items() if name not in apart})
+    if told and own.comm is not None:
+        own.send_state(told)
+    copy.close()
     return True
 
 
@@ -171,6 +203,12 @@ _WAYS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Any], bool]], ...] = (
     (lambda own: isinstance(own, random.Random), _pour_random),
     (lambda own: type(own) in _loaded("numpy.random", "Generator"), _pour_generator),
     (lambda own: type(own) in _loaded("numpy.random", "RandomState"), _pour_random_state),
+    (lambda own: type(own) in files.KINDS, files.move),
+    (files.is_csv_writer, lambda own, copy: True),  # all that changes is its file, which is poured by itself
+    (lambda own: type(own) is caches.KIND, _pour_cache),
+    (lambda own: type(own) in _loaded("sqlite3", "Connection"), _pour_database),
+    (lambda own: type(own) in _loaded("sqlite3", "Cursor"), _pour_cursor),
+    (lambda own: isinstance(own, _loaded("ipywidgets", "Widget")), _pour_widget),
     (lambda own: isinstance(own, CellType), _pour_cell),
     (lambda own: isinstance(own, FunctionType), _pour_function),
     (lambda own: isinstance(own, type), _pour_class),
@@ -234,6 +272,11 @@ class Substitution:
                 self.inside(cell)
             for name in ("__defaults__", "__kwdefaults__"):
                 self._replace([(name, getattr(item, name))], partial(setattr, item))
+        elif files.is_csv_writer(item):
+            self._seen[id(item)] = self._onto(item, files.file_of_csv(item), partial(files.csv_writer_to, item))
+        elif type(item) in _loaded("sqlite3", "Cursor"):
+            anew = partial(cursor_of, size=item.arraysize, rows=item.row_factory)
+            self._seen[id(item)] = self._onto(item, item.connection, anew)
         elif type(item) is ref:
             self._seen[id(item)] = self._onto(item, item(), ref)
         elif isinstance(item, WeakValueDictionary):

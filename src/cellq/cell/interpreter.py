@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cellq.cell.provider import GONE, Provider
+from cellq.wire.standins import this_loop
 
 # What belongs to one process and would mislead another.
 _OWN_ENVIRONMENT = ("JPY_", "CELLQ_", "PYDEVD_", "VSCODE_", "IPYTHONDIR")
@@ -218,6 +219,17 @@ def _apply_first_weekday(state: object) -> None:
     import_module("calendar").setfirstweekday(state)
 
 
+def _nested_loops() -> object:
+    """The package that lets `asyncio.run` work in the notebook, where a loop is running anyway."""
+    known = vars(sys.modules["asyncio"])
+    return "nest_asyncio2" if "_nest_asyncio2" in known else "nest_asyncio" if "_nest_patched" in known else None
+
+
+def _apply_nested_loops(package: object) -> None:
+    if package != _nested_loops():
+        import_module(str(package)).apply(this_loop())
+
+
 PROVIDERS = (
     Provider("working directory", os.getcwd, lambda state: os.chdir(str(state)), first=True),
     Provider("environment", _environment, _apply_environment, initial=_first_environment, first=True),
@@ -234,4 +246,5 @@ PROVIDERS = (
     Provider("first weekday", _first_weekday, _apply_first_weekday, module="calendar"),
     Provider("decimal context", _decimal, _apply_decimal, module="decimal"),
     Provider("logging", _logging, _apply_logging),
+    Provider("nested event loops", _nested_loops, _apply_nested_loops, module="asyncio"),
 )

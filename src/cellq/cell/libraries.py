@@ -135,6 +135,21 @@ def _apply_params(state: Any) -> None:
         mpl.rcParams[key] = mpl.rcParamsDefault[key] if value is GONE else value
 
 
+def _colormaps() -> dict[str, object]:
+    """Those that the notebook has registered."""
+    maps = sys.modules["matplotlib"].colormaps
+    return {name: maps[name] for name in maps if name not in maps._builtin_cmaps}
+
+
+def _apply_colormaps(state: Any) -> None:
+    maps = import_module("matplotlib").colormaps
+    for name, colours in state.items():
+        if colours is GONE:
+            maps.unregister(name)
+        else:
+            maps.register(colours, name=name, force=True)
+
+
 def _interactive() -> object:
     return bool(sys.modules["matplotlib"].is_interactive())
 
@@ -229,6 +244,7 @@ PROVIDERS = (
     Provider("pandas options", _pandas_options, _apply_pandas_options, module="pandas._config.config"),
     Provider("pandas accessors", _accessors, _apply_accessors, module="pandas.core.base"),
     Provider("rcParams", _params, _apply_params, module="matplotlib"),
+    Provider("colormaps", _colormaps, _apply_colormaps, module="matplotlib.cm"),
     Provider("interactive", _interactive, _apply_interactive, module="matplotlib.pyplot"),
     Provider("inline backend", _inline_backend, _apply_inline_backend, module="matplotlib.pyplot"),
     Provider("inline figures", _inline, _apply_inline, module="matplotlib_inline.config"),

@@ -37,9 +37,12 @@ CODE_MAGICS = frozenset({"time", "timeit", "prun", "memit", "mprun", "lprun", "c
 DYNAMIC = frozenset(
     {"eval", "exec", "globals", "locals", "vars", "compile", "query", "user_ns", "ev", "from_formula", "sqldf", "sql"}
     | {"ols", "glm", "logit", "probit", "mixedlm", "gls", "wls", "dmatrix", "dmatrices"}
-    | {"dir", "__main__", "testmod", "run_docstring_examples", "loadTestsFromModule"}
+    | {"dir", "__main__", "testmod", "run_docstring_examples", "loadTestsFromModule", "get_type_hints"}
 )
 """Names and attributes that let code look names up at run time."""
+
+PICKLERS = frozenset({"pickle", "joblib", "shelve", "dill", "read_pickle", "Unpickler"})
+"""Names and attributes that let code look up classes and functions of the notebook, which it does not mention."""
 
 DYNAMIC_MAGICS = frozenset({"run", "sql", "R", "macro", "rerun", "recall", "who", "who_ls", "whos"})
 """Magics that look names up, or whose code is elsewhere."""
@@ -287,7 +290,12 @@ class _Walk:
         self.attributes |= whole.attributes
         self.texts(whole.texts)
         if isinstance(statement, _DEFINITIONS) and delayed:
-            self.bodies[statement.name] = whole
+            if statement.name in self.reads | self.touched:  # whoever calls it stands above, and counts as having run
+                self.load(whole)
+            else:
+                self.bodies[statement.name] = whole
+        if self.flags & _FUTURES["annotations"]:
+            self.annotations(statement)
         self.writes |= whole.stores
         self.deletes |= now.deletes
         if isinstance(statement, _SURE + _DEFINITIONS):
@@ -311,6 +319,14 @@ class _Walk:
             self.load(self.bodies.pop(name))
         for name in names.deletes - self.bound:
             (self.touched if name in self.perhaps or name in names.stores else self.reads).add(name)
+
+    def annotations(self, statement: ast.stmt) -> None:
+        """Annotations that are kept as text: what makes a class of them (`dataclass`) looks their names up."""
+        for node in ast.walk(statement):
+            text = getattr(node, "annotation", None) or getattr(node, "returns", None)
+            if isinstance(text, ast.expr):
+                names = {part.id for part in ast.walk(text) if isinstance(part, ast.Name)}
+                self.touched |= names - self.bound
 
     def texts(self, texts: Iterable[str]) -> None:
         for text in texts:

@@ -143,11 +143,12 @@ def pack(
     names = analyse(source, flags=_future_flags())
     needs = needed(names, namespace)
     imports: dict[str, Import] = {}
-    values = _without_imports(needs.values, imports, skipped)
-    extras = _without_imports(needs.extras, imports, skipped)
+    values = history.inputs(_without_imports(needs.values, imports, skipped))
+    extras = history.inputs(_without_imports(needs.extras, imports, skipped))
     small = _without_imports(needs.small, imports, skipped)
     refuse(values)
     values |= _portable(small, SMALL) | _portable(figures.opened(), figures.LARGEST)
+    values |= _portable(history.failure(needs.attributes | names.words | names.magics), SMALL)
     originals = Originals()
     try:  # as a rule all of them travel
         pickled = _dump({**values, **extras}, originals)
@@ -234,9 +235,9 @@ def _dump(values: Mapping[str, object], originals: Originals) -> Pickled:
 
 def _pickle_state(state: ambient.State) -> Pickled:
     try:
-        return dumps(state, label="ambient state")
+        return dumps(state, label="ambient state", anew=True)
     except NotPicklable:
-        return dumps(_portable(state), label="ambient state")
+        return dumps(_portable(state), label="ambient state", anew=True)
 
 
 def size_of(pickled: Pickled) -> int:
@@ -326,6 +327,7 @@ def unpack(parcel: Parcel, namespace: dict[str, object]) -> Before:
     arrivals = Arrivals()
     values = _load_dict(parcel.names, namespace, arrivals.take if parcel.outputs != () else None)
     figures.reopen(values.pop(figures.FIGURES, None))
+    history.fail(values.pop(history.FAILURE, None))
     namespace.update(values)
     namespace.update(imported)
     state = _load_dict(parcel.state, namespace)

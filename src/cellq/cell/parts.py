@@ -67,7 +67,8 @@ def shared_memory(namespace: Mapping[str, object]) -> dict[int, Any]:
         if len(arrays) > 1:
             owner = memory_of(arrays[0])
             wholes = (array for array in arrays if array.nbytes == owner.nbytes and array.flags.c_contiguous)
-            shared[ident] = next(wholes, owner)
+            named = any(array is owner for array in arrays)
+            shared[ident] = owner if named else next(wholes, owner)
     return shared
 
 
@@ -153,6 +154,9 @@ def mark(thing: Any) -> object:
     own = getattr(thing, "__dict__", None)
     if type(own) is dict:
         parts += [*own.keys(), *own.values()]
+        traits = own.get("_trait_values")  # of traitlets, which puts a copy of it into the pickle
+        if type(traits) is dict:
+            parts += [*traits.keys(), *traits.values()]
     for name in slot_names(type(thing)):
         parts.append(getattr(thing, name, None))
     return parts

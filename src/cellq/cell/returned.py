@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import FunctionType
+from typing import cast
 
 from cellq.cell import ambient, figures, history, patches
 from cellq.cell.fingerprint import fingerprint
@@ -24,6 +25,7 @@ from cellq.cell.names import is_shell_name
 from cellq.cell.parcel import Before, Parcel, Snapshot, out
 from cellq.cell.parts import Arrivals, Pair, shared_memory
 from cellq.errors import NotPicklable
+from cellq.wire import files
 from cellq.wire.pickling import Pickled, dumps, loads
 from cellq.wire.standins import memory_of
 
@@ -32,6 +34,9 @@ _UNDERSCORES = frozenset({"_", "__", "___"})  # the shell's, until somebody writ
 
 VALUE = ""
 """Where the value of the last expression stands among the names; no name is empty."""
+
+SHOWN = " shown"
+"""Where the values stand that were shown before it; no name has a space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ def collect(
     before: Before,
     value: object = None,
     *,
-    shown: bool = False,
+    shown: Sequence[object] = (),
     pages: Iterable[Mapping[str, object]] = (),
 ) -> Returned:
     """What the cell did, as it can travel. Never raises because of a value.
@@ -116,7 +121,7 @@ def collect(
     Args:
         namespace: the `__dict__` of this process's `__main__`, after the cell.
         value: what the last expression gave, None for nothing.
-        shown: that value was shown.
+        shown: the values that were shown, as a rule that value.
         pages: what went to the pager.
     """
     assigned, changed, deleted = _differences(namespace, parcel, before)
@@ -132,15 +137,20 @@ def collect(
     if value is not None:
         value_name = next((name for name, held in values.items() if held is value), VALUE)
         values[value_name] = value
+    is_shown = value is not None and bool(shown) and shown[-1] is value
+    if earlier := list(shown[:-1] if is_shown else shown):
+        values[SHOWN] = earlier
     values |= figures.opened()
     left: dict[str, str] = {}
     inputs = {name for name in before.prints.keys() - values.keys() if not isinstance(before.values[name], _CODE)}
     names, kept, pairs = _pickle(values, inputs, shared_memory(namespace), before.arrivals, left)
+    files.flush(namespace.values())  # those that stay here
     patches.watch(parcel.stores, namespace)
     state = ambient.difference(before.ambient)
     homes = (*parcel.imports.values(), *imports.values())
     problem = left.pop(VALUE, "")
-    left.pop(figures.FIGURES, None)
+    for unnamed in (figures.FIGURES, SHOWN):
+        left.pop(unnamed, None)
     return Returned(
         names=names,
         assigned=tuple(name for name in assigned if name in kept or name in imports),
@@ -154,7 +164,7 @@ def collect(
         state=_pickle_state(state) if state else None,
         value_name=value_name if value_name in kept else None,
         value_problem=problem or left.get(value_name or "", ""),
-        shown=shown,
+        shown=is_shown,
         pages=tuple(pages),
         notes=tuple(before.problems),
     )
@@ -189,6 +199,7 @@ def _pickle(
 
     def noted(memo: dict[int, tuple[int, object]]) -> None:
         pairs.extend(arrivals.pairs(memo))
+        files.close([thing for _, thing in memo.values()])
 
     words = "the names of this cell"
     with contextlib.suppress(NotPicklable):
@@ -211,16 +222,16 @@ def _pickle(
 
 def _pickle_state(state: ambient.State) -> Pickled:
     try:
-        return dumps(state, label="ambient state")
+        return dumps(state, label="ambient state", anew=True)
     except NotPicklable:
         kept = {}
         for name, value in state.items():
             try:
-                dumps(value, label=f"`{name}`")
+                dumps(value, label=f"`{name}`", anew=True)
             except NotPicklable:
                 continue
             kept[name] = value
-        return dumps(kept, label="ambient state")
+        return dumps(kept, label="ambient state", anew=True)
 
 
 def value_of(returned: Returned, namespace: dict[str, object] | None = None) -> object:
@@ -312,6 +323,8 @@ def merge(returned: Returned, namespace: dict[str, object], sent: Snapshot | Non
             del namespace[name]
             done.append(name)
     problems += ambient.apply(state, first=False)
+    for value in cast("list[object]", values.get(SHOWN, [])):
+        history.remember(value, sent.execution_count, namespace)
     if returned.shown and returned.value_name is not None:
         held = namespace if returned.value_name in done else values
         history.remember(held[returned.value_name], sent.execution_count, namespace)
@@ -340,6 +353,7 @@ def _settle_in(values: dict[str, object], came: Iterable[tuple[object, object, b
     for original, copy, changed in came:
         if changed and not graft(original, copy):
             continue  # its type does not allow it: the copy stands for itself
+        files.close([copy])
         own[id(copy)] = original
         if isinstance(copy, ndarrays()):
             arrays[id(memory_of(copy))] = copy, original

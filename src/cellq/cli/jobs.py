@@ -12,6 +12,7 @@ import click
 from cellq.cli.place import find_job, opened, url_option
 from cellq.cli.screen import clock, duration, iso, number, print_json, print_table, visible
 from cellq.client.sync import Queue
+from cellq.held import held_back
 from cellq.ids import id_text, short_id
 from cellq.message import Filter, Row, State, WorkerInfo
 from cellq.timetable import own_rows
@@ -189,13 +190,16 @@ def _facts(row: Row, workers: dict[bytes, WorkerInfo], waits_for: str) -> list[t
 
 def remark(row: Row) -> str:
     """What else a line of the list says."""
-    said = []
+    said, now = [], time.time()
+    held = held_back(row, now)
+    if held:
+        said.append(f"held back: {held}")
     if row.state is State.PENDING and row.due is not None:
-        said.append(f"due in {duration(row.due - time.time())}")
+        said.append(f"{'due' if held is None else 'next try'} in {duration(row.due - now)}")
     if row.after:
         said.append(f"waits for {number(len(row.after), 'job')}")
     if row.expires is not None:
-        said.append(f"expires in {duration(row.expires - time.time())}")
+        said.append(f"expires in {duration(row.expires - now)}")
     if row.state is State.PENDING and row.attempt:
         said.append(f"tried {row.attempt} of {row.retries + 1} times")
     elif row.attempt > 1:

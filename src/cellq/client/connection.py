@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import weakref
 from asyncio import CancelledError, Lock, Task, create_task, gather, shield
 from collections.abc import Coroutine, Mapping, Sequence
@@ -80,10 +81,18 @@ class Connection:
     """
 
     def __init__(self, url: str | os.PathLike[str] | None = None, *, store: Store | None = None) -> None:
-        self.full_url = settings.store_url(url) if store is None else store.url
+        self.full_url = settings.store_url(url) if store is None else store.full_url
         self.window = 1  # how many jobs are read ahead; this and the next belong to `record`
         self.latest: weakref.ref[Any] | None = None
         self._begin(open_store(self.full_url) if store is None else store)
+        with _making:
+            _made.add(self)
+
+    @staticmethod
+    def known(url: str) -> Connection | None:
+        """One that this process has to a store, of which only the URL for people is known."""
+        with _making:
+            return next((one for one in _made if one.url == url), None)
 
     def _begin(self, store: Store) -> None:
         self._session = _Session(store)
@@ -208,6 +217,8 @@ async def _close_quietly(closing: Coroutine[Any, Any, None]) -> None:
 
 
 _orphans: list[object] = []
+_making = threading.Lock()
+_made: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
 @functools.lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from cellq.errors import CellqError
+from cellq.notebook import housekeeping
 from cellq.notebook.output.trouble import plainly
 from cellq.notebook.session import Session
 from cellq.notebook.usage import parsed, wrong_usage
@@ -48,7 +49,7 @@ class CellqMagics(Magics):
     )
     @argument("--url", metavar="URL", help="The store; the default is $CELLQ_URL or ./.cellq/jobs.db.")
     @cell_magic
-    def enqueue(self, line: str, cell: str) -> None:
+    def enqueue(self, line: str, cell: str) -> Any:
         """Run this cell in a background worker.
 
         What the cell needs of the notebook travels along, by value, as it is right now. Its prints, figures, progress
@@ -73,6 +74,9 @@ class CellqMagics(Magics):
             )
         except (TypeError, ValueError) as error:
             raise wrong_usage(self.enqueue, str(error)) from None
+        own = housekeeping.lines_of(cell) if args.name is None and args.session is None else []
+        if own:
+            return housekeeping.keep(self.shell, own)
         try:
             self.session.enqueue(
                 cell,
@@ -85,6 +89,7 @@ class CellqMagics(Magics):
             )
         except (CellqError, ValueError) as error:
             raise error if hasattr(error, "_render_traceback_") else plainly(error) from None
+        return None
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

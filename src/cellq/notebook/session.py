@@ -28,6 +28,7 @@ from cellq.message import Kind, Row, State
 from cellq.notebook import comeback
 from cellq.notebook.boards.pump import Pumps
 from cellq.notebook.cards.whereabouts import Whereabouts
+from cellq.notebook.lookout import Lookout
 from cellq.notebook.once import because, key_of, ran_before
 from cellq.notebook.origin import Origin
 from cellq.notebook.output.inline import Inline
@@ -37,7 +38,7 @@ from cellq.notebook.output.trouble import in_cell, raise_again, shown_as
 from cellq.notebook.returning import CellJob, Doorstep, Homecoming
 from cellq.notebook.route import Route, route_of
 from cellq.notebook.sleepers import Sleepers
-from cellq.notebook.workforce import Address, Workforce, session_of
+from cellq.notebook.workforce import Workforce, session_of
 from cellq.options import Options
 
 _LOOK = 3.0
@@ -53,12 +54,13 @@ class Session:
 
     def __init__(self, shell: Any) -> None:
         self.workforce = Workforce()
+        self.lookout = Lookout(self.workforce)
         self._shell = shell
         self._doorstep = Doorstep(shell)
         self.pages = Pages()
         self.pumps = Pumps()
         self.sleepers = Sleepers(self.pumps, lambda url: self.queue(url).asynchronous().connection)
-        self._mirrors = Mirrors(self.pages, self._tend, self._find, self._where, self._rest)
+        self._mirrors = Mirrors(self.pages, self._tend, self._find, self._where, self._waits, self._rest)
         self._whereabouts = Whereabouts()
         self._queues: dict[str, Queue] = {}
         self._default = settings.store_url()
@@ -254,11 +256,10 @@ class Session:
             raise_again(job, inline.error)
 
     async def _tend(self, job: CellJob[Any]) -> list[str]:
-        queue = self.queue(*job.line).asynchronous()
-        address = Address.of(queue.connection, queue.name)
-        if not self.workforce.due(address):
-            return []
-        return self.workforce.tend(address, await queue.workers())
+        return await self.lookout.look(job._record.connection, job.line[1])
+
+    async def _waits(self, job: CellJob[Any], row: Row) -> str:
+        return await self.lookout.waits(job._record.connection, row)
 
     def _rest(self, job: CellJob[Any], row: Row, wake: Callable[[Row], None]) -> None:
         self.sleepers.lay(job._record.connection.full_url, row, wake)

@@ -80,6 +80,7 @@ class Workforce:
     def __init__(self) -> None:
         self._starts: dict[Address, _Start] = {}
         self._looked: dict[Address, float] = {}
+        self._lacks: dict[Address, str] = {}
 
     def tend(self, queue: Address, workers: Iterable[WorkerInfo]) -> list[str]:
         """See to it that somebody serves this queue.
@@ -89,12 +90,13 @@ class Workforce:
             workers: who is known in its store.
 
         Returns:
-            Lines about what was done or is to be done.
+            Lines about what was done. What is left to people is told by `lacks`.
 
         Raises:
             WorkerUnavailable: the one that was started has died; with the tail of its log.
         """
         self._looked[queue] = time.monotonic()
+        self._lacks.pop(queue, None)
         here = queue.url.startswith("sqlite:")
         present = [worker for worker in workers if queue.name in worker.queues and worker.slots]
         if here:
@@ -111,7 +113,8 @@ class Workforce:
             return self._begin(queue, session, start, present)
         self._forget(queue)
         if not here:
-            return [self._advice(queue, present)]
+            self._lacks[queue] = self._advice(queue, present)
+            return []
         self.start(queue)
         return [f"no worker was running: started one with {slots()} slots (%workers shows it)"]
 
@@ -121,11 +124,16 @@ class Workforce:
             self.start(queue)
         except SeatTaken:
             if present:
-                return [self._advice(queue, present)]
+                self._lacks[queue] = self._advice(queue, present)
+                return []
             if start is not None:
                 return [f"session {session!r} has not begun yet; the log of its process is {start.worker.log}"]
             return []  # another notebook has started it, and it will be here in a moment
         return [f"session {session!r} begins: a process of its own, which keeps what cells leave in it"]
+
+    def lacks(self, queue: Address) -> str:
+        """What people are to do so that this queue is served, as it was when last tended; "" when nothing."""
+        return self._lacks.get(queue, "")
 
     def due(self, queue: Address) -> bool:
         """Whether it is time to look again."""

@@ -47,6 +47,7 @@ def run_cell(parcel: Parcel, job_id: str, emit: Emit) -> CellOutcome:
     place = shell.current()
     imported = set(sys.modules)
     _reseed_once()
+    place.open_loop()
     try:
         before = unpack(parcel, place.user_ns)
     except BaseException as error:
@@ -61,7 +62,7 @@ def run_cell(parcel: Parcel, job_id: str, emit: Emit) -> CellOutcome:
     lessons.tell(imported)
     raised: BaseException | None = result.error_before_exec or result.error_in_exec
     value = None if raised is not None else place.value
-    returned = collect(place.user_ns, parcel, before, value, shown=raised is None and place.shown, pages=place.pages)
+    returned = collect(place.user_ns, parcel, before, value, shown=place.shown, pages=place.pages)
     return CellOutcome(returned, raised, place.traceback)
 
 

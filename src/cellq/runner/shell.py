@@ -18,14 +18,15 @@ import base64
 import builtins
 import codecs
 import contextlib
+import contextvars
 import getpass
 import json
 import linecache
 import os
-import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, NoReturn
 
 import psutil
@@ -36,12 +37,14 @@ try:
     from IPython.core.compilerop import CachingCompiler
     from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher
+    from IPython.core.error import StdinNotImplementedError
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
     from traitlets import Type
     from traitlets.config import Config
 except ImportError:  # a worker that only runs functions needs no IPython
     CachingCompiler = DisplayHook = DisplayPublisher = InteractiveShell = ExecutionResult = object  # type: ignore[assignment,misc]
     Config = async_helpers = interactiveshell = None  # type: ignore[assignment,misc]
+    StdinNotImplementedError = NotImplementedError  # type: ignore[assignment,misc]
 
     def Type(kind: object) -> object:  # type: ignore[no-redef]
         """Stands for the trait of that name."""
@@ -56,8 +59,7 @@ Emit = Callable[[str, dict[str, Any]], None]
 
 INLINE = "module://matplotlib_inline.backend_inline"
 
-# In a notebook a loop is always running; here one is started for cells that count on it.
-_NEEDS_LOOP = re.compile(r"\b(create_task|ensure_future|get_running_loop|TaskGroup)\b")
+_CANNOT_ASK = "a job cannot ask for input: pass the answer in as a variable"
 
 
 class Publisher(DisplayPublisher):
@@ -100,7 +102,7 @@ class Hook(DisplayHook):
 
     def update_user_ns(self, result: object) -> None:
         """The notebook's own shell keeps the history."""
-        _of(self).shown = True
+        _of(self).shown.append(result)
 
     def write_output_prompt(self) -> None:
         """The front end draws the prompt."""
@@ -160,15 +162,19 @@ class WorkerShell(InteractiveShell):
     kernel = None
     """pandas takes a shell without this attribute for a terminal."""
 
+    loops = False
+    """Whether cells run inside an event loop: not before the fork, or its descriptors would be shared."""
+
     def __init__(self, **kwargs: Any) -> None:
         self._emit: Emit = lambda kind, content: None
         self.job_id = ""
         self.source = ""
         self.value: object = None
-        self.shown = False
+        self.shown: list[object] = []
         self.pages: list[dict[str, Any]] = []
         self.traceback = ""
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        self.loop_runner = _in_loop
 
     def serve(
         self, source: str, *, header: str, execution_count: int | None, job_id: str, emit: Emit
@@ -183,16 +189,20 @@ class WorkerShell(InteractiveShell):
             emit: takes what the cell shows.
         """
         self._emit, self.job_id, self.source, self.value, self.traceback = emit, job_id, source, None, ""
-        self.shown, self.pages = False, []
+        self.shown, self.pages = [], []
         compiler: Any = self.compile
         compiler.header, compiler.source = header, source
         self.execution_count = execution_count or 1
-        builtins.input = _no_input
-        getpass.getpass = _no_input
+        builtins.input, getpass.getpass = partial(_refuse, "raw_input"), partial(_refuse, "getpass")
         try:
             return self.run_cell(source, store_history=False)  # type: ignore[no-untyped-call,no-any-return]
         finally:
+            builtins.input = getpass.getpass = _no_input
             self._end_tasks()
+
+    def open_loop(self) -> None:
+        """Have an event loop ready before the cell's own logging is in force, which asyncio would tell of it."""
+        async_helpers.get_asyncio_loop()  # type: ignore[no-untyped-call]
 
     def emit(self, kind: str, content: dict[str, Any]) -> None:
         """Hand on a message, its content made fit for JSON."""
@@ -216,8 +226,9 @@ class WorkerShell(InteractiveShell):
         raise SystemExit
 
     def should_run_async(self, raw_cell: str, **kwargs: Any) -> bool:
-        """Whether the cell runs inside an event loop."""
-        return bool(super().should_run_async(raw_cell, **kwargs)) or _NEEDS_LOOP.search(raw_cell) is not None
+        """Whether it runs inside an event loop: each cell does, as in a notebook; a cell within a cell is in one."""
+        inside = asyncio._get_running_loop() is not None
+        return (self.loops and not inside) or bool(super().should_run_async(raw_cell, **kwargs))
 
     def show_usage_error(self, exc: BaseException) -> None:
         """A magic was called wrongly: an error like others, shown in short."""
@@ -286,8 +297,30 @@ def _warn(message: Any, *args: Any, **kwargs: Any) -> None:
         warnings.warn(message, *args, **kwargs)  # says itself where
 
 
+def _in_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a cell in the event loop, and keep what it sets in its context: decimal's and NumPy's settings are there."""
+    context = contextvars.copy_context()
+    loop = async_helpers.get_asyncio_loop()  # type: ignore[no-untyped-call]
+    task = loop.create_task(coroutine, context=context)
+    try:
+        return loop.run_until_complete(task)
+    finally:
+        if task.done() and not task.cancelled():
+            task.exception()  # it is raised already
+        for variable, value in context.items():
+            if variable.get(None) is not value:
+                variable.set(value)
+
+
 def _no_input(*_: object, **__: object) -> NoReturn:
-    raise EOFError("a job cannot ask for input: pass the answer in as a variable")
+    raise EOFError(_CANNOT_ASK)
+
+
+def _refuse(what: str, *_: object, **__: object) -> NoReturn:
+    """What a notebook says that nobody sits before."""
+    error = StdinNotImplementedError(f"{what} was called, but this frontend does not support input requests.")
+    error.add_note(_CANNOT_ASK)
+    raise error
 
 
 def _clean(value: Any) -> Any:
@@ -342,6 +375,7 @@ def prepare() -> bool:
         formatter: Any = _shell.display_formatter
         formatter.format(0)
         ambient.providers()
+        _shell.loops = True
     return _shell is not None
 
 

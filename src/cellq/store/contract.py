@@ -86,9 +86,16 @@ class Here(Protocol):
 
 
 class Store(Protocol):
-    """Where jobs live. `url` says where; large sealed values may be put into `spill_dir` first (see `Spill`)."""
+    """Where jobs live.
+
+    Attributes:
+        url: where that is, for people: without the password.
+        full_url: the same with its password: to connect with, also from another process; never to be shown.
+        spill_dir: large sealed values may be put there first (see `Spill`).
+    """
 
     url: str
+    full_url: str
     spill_dir: Path | None
 
     async def open(self) -> None:

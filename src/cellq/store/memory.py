@@ -68,7 +68,7 @@ class MemoryStore:
     _naming = threading.Lock()
 
     def __init__(self, *, clock: Callable[[], float] = time.time, name: str = "") -> None:
-        self.url = f"memory://{name}"
+        self.url = self.full_url = f"memory://{name}"
         self.spill_dir: Path | None = None
         self._clock = clock
         self._lock = threading.Lock()

@@ -88,6 +88,7 @@ class RememberedJob:
             progress=self.progress,
             failure=self.failure,
             origin=message.origin,
+            ctx=self.ctx,
             payload=message.payload if Part.PAYLOAD in parts else None,
             code=code.get(message.code) if Part.CODE in parts else None,
             result=self.result if Part.RESULT in parts else None,

@@ -1,18 +1,24 @@
 """What the pickles of libraries would change or cannot do, done right for the names of a cell (see `standins`).
 
 scikit-learn's Bunch drops attributes, NumPy those of derived arrays, argparse takes two equal texts for different ones;
-a widget belongs to one front end, a drawing board of Pillow is only a handle on its image.
+a widget belongs to one front end, a drawing board of Pillow is only a handle on its image. patsy refuses to pickle what
+it makes of a formula, so statsmodels makes it anew, out of whatever names the unpickling code has.
 """
 
 from __future__ import annotations
 
 import copyreg
+import os
 import sys
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from pathlib import Path
+from types import FunctionType, MappingProxyType, MethodType
 from typing import Any
 
 Reduction = Any  # what __reduce_ex__ returns, or NotImplemented
+
+_SMALL_ARRAY = 64 << 10
+"""Bytes of an array up to which it is copied on arrival, so that it owns its memory."""
 
 
 def _bunch(bunch: Any) -> Reduction:
@@ -28,12 +34,23 @@ def widget(widget: Any) -> Reduction:
     """How to make a widget anew."""
     make, args, state = widget.__reduce_ex__(5)[:3]
     values = {name: value for name, value in state["_trait_values"].items() if name != "comm"}
-    return make, args, {**state, "_trait_values": values}, None, None, set_widget
+    watched = {
+        (name, event): handlers
+        for name, by_event in widget._trait_notifiers.items()
+        for event, found in by_event.items()
+        if (handlers := [each for each in found if isinstance(each, FunctionType | MethodType)])  # not its class's
+    }
+    return make, args, ({**state, "_trait_values": values}, watched), None, None, set_widget
 
 
 def set_widget(widget: Any, state: Any) -> None:
-    """Fill a widget and connect it with the front end of this side: a connection belongs to one process."""
-    widget.__setstate__(state)
+    """Fill a widget, with what `observe` has added to it; traitlets drops that. And connect it with the front end of
+    this side: a connection belongs to one process.
+    """
+    widget.__setstate__(state[0])
+    for (name, event), handlers in state[1].items():
+        for handler in handlers:
+            widget._add_notifiers(handler, name, event)
     widget._model_id = None  # the front end may know that model already, as another widget's
     widget.open()
 
@@ -50,6 +67,71 @@ def set_subarray(array: Any, state: Any) -> None:
     """Fill an array of a derived class, with the attributes that NumPy's own pickle drops."""
     array.__setstate__(state[0])
     vars(array).update(state[1])
+
+
+def owner(array: Any) -> Reduction:
+    """How to make a small array anew that owns its memory: out of NumPy's own pickle it would be a view of a buffer,
+    which cannot be resized and has a `base`.
+    """
+    flags = array.flags
+    if not flags.owndata or array.dtype.hasobject or array.nbytes > _SMALL_ARRAY:
+        return NotImplemented
+    order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+    return owning, (array.dtype, array.shape, order, array.tobytes(order), flags.writeable)
+
+
+def owning(dtype: Any, shape: tuple[int, ...], order: str, content: bytes, writeable: bool) -> Any:
+    """An array with memory of its own."""
+    numpy = sys.modules["numpy"]
+    new = numpy.empty(shape, dtype, order)
+    if content:
+        new[...] = numpy.ndarray(shape, dtype, content, order=order)
+    new.flags.writeable = writeable
+    return new
+
+
+def _memmap(array: Any) -> Reduction:
+    if array.base is not array._mmap or array.filename is None or array.mode == "c":
+        return NotImplemented  # a part of one, or what no file has
+    array.flush()
+    order = "C" if array.flags.c_contiguous else "F"
+    return memmap_of, (array.filename, array.dtype, array.mode, array.offset, array.shape, order)
+
+
+def memmap_of(file: Any, dtype: Any, mode: str, offset: int, shape: tuple[int, ...], order: Any) -> Any:
+    """An array in a file that is there."""
+    new = sys.modules["numpy"].memmap(file, dtype, "r" if mode == "r" else "r+", offset, shape, order)
+    new.mode = mode
+    return new
+
+
+def _directory_entry(entry: Any) -> Reduction:
+    return entry_of, (str(Path(entry.path).parent), entry.name)
+
+
+def entry_of(folder: Any, name: Any) -> Any:
+    """What `os.scandir` gives for a file; None when that is gone."""
+    try:
+        with os.scandir(folder) as entries:
+            return next((entry for entry in entries if entry.name == name), None)
+    except OSError:
+        return None
+
+
+def formatter(formatter: Any) -> Reduction:
+    """How to find the shell's own formatter on the other side."""
+    shell = sys.modules["IPython.core.getipython"].get_ipython()
+    owner = None if shell is None else shell.display_formatter
+    mime = getattr(formatter, "format_type", None)
+    if owner is None or (formatter is not owner and owner.formatters.get(mime) is not formatter):
+        return NotImplemented
+    return this_formatter, (mime if formatter is not owner else None,)
+
+
+def this_formatter(mime: str | None) -> Any:
+    """The formatter of this side's shell for such content; without a type, what holds them all."""
+    owner = sys.modules["IPython.core.getipython"].get_ipython().display_formatter
+    return owner if mime is None else owner.formatters[mime]
 
 
 def _parser(parser: Any) -> Reduction:
@@ -89,13 +171,33 @@ def pencil_on(kind: Any, image: Any, mode: str, settings: dict[str, Any]) -> Any
     return new
 
 
+def patsy(part: Any) -> Reduction:
+    """How to make a part of a formula anew: of its attributes, which is all it is."""
+    if "__getstate__" not in vars(type(part)):  # that of patsy refuses
+        return NotImplemented
+    return copyreg.__newobj__, (type(part),), vars(part), None, None, set_attributes  # type: ignore[attr-defined]
+
+
+def _model_data(data: Any) -> Reduction:
+    if not type(getattr(data, "model_spec", None)).__module__.startswith("patsy."):
+        return NotImplemented
+    return copyreg.__newobj__, (type(data),), vars(data), None, None, set_attributes  # type: ignore[attr-defined]
+
+
 BY_NAME: Mapping[str, Callable[[Any], Reduction]] = MappingProxyType(
     {
         "PIL.ImageDraw.ImageDraw": _pencil,
         "argparse.ArgumentParser": _parser,
         "numpy.ma.MaskedArray": _masked,
+        "numpy.memmap": _memmap,
+        "numpy.ndarray": owner,
+        "posix.DirEntry": _directory_entry,
+        "nt.DirEntry": _directory_entry,
         "numpy.ma.core.MaskedArray": _masked,
         "sklearn.utils._bunch.Bunch": _bunch,
+        "statsmodels.base.data.ModelData": _model_data,
+        "statsmodels.base.data.PandasData": _model_data,
+        "statsmodels.base.data.PatsyData": _model_data,
     }
 )
 """How to make a thing anew, by the name of its type."""

@@ -312,6 +312,15 @@ def _quiet(bases: tuple[type, ...]) -> Iterator[None]:
                 type.__setattr__(cls, "__init_subclass__", hook)
 
 
+def bare(meta: Any, maker: Any, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
+    """A class with no more than its slots; see `skeleton`."""
+    with _quiet(bases):
+        if maker is None:
+            return types.new_class(name, bases, {"metaclass": meta}, lambda space: space.update(body))
+        new: type = maker.__new__(meta, name, bases, body)
+        return new
+
+
 def skeleton(
     meta: type,
     maker: type | None,
@@ -332,11 +341,7 @@ def skeleton(
     if known is not None:
         _settle(where, known)
         return known
-    with _quiet(bases):
-        if maker is None:
-            new = types.new_class(name, bases, {"metaclass": meta}, lambda space: space.update(body))
-        else:
-            new = maker.__new__(meta, name, bases, body)
+    new = bare(meta, maker, name, bases, body)
     new = cloudpickle._lookup_class_or_track(tracker, new)
     _settle(where, new)
     return typing.cast(type, new)
@@ -351,6 +356,9 @@ def fill_class(cls: type, state: tuple[dict[str, Any], tuple[str, ...] | None, l
                 type.__setattr__(cls, name, body[name])
             elif name in vars(cls):
                 type.__delattr__(cls, name)
+        for other in registered:
+            if not issubclass(other, cls):
+                cls.register(other)  # type: ignore[attr-defined]
         return
     for name, value in body.items():
         # Straight to `type`: a metaclass may guard its classes against change.

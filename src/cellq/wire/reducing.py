@@ -12,7 +12,6 @@ cloudpickle does the groundwork (code objects, properties, typing). What is diff
 
 from __future__ import annotations
 
-import abc
 import dis
 import enum
 import functools
@@ -29,7 +28,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle  # type: ignore[import-untyped]
 
-from cellq.wire import neighbours, rebuilding, standins
+from cellq.wire import caches, classes, instances, neighbours, rebuilding, standins
 
 Reduction = Any  # what __reduce_ex__ returns, or NotImplemented
 
@@ -141,13 +140,14 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._modules: dict[str, Stand] = {}
         self._sources: set[str] = set()
         self._probed: dict[int, bool] = {}
+        self._makes: dict[type, instances.Make | None] = {}
 
     def reducer_override(self, obj: Any) -> Reduction:
         """Called by pickle for everything but the plainest builtin types."""
         self.last = obj
         kind = type(obj)
         if self._anew:
-            whole = self._shared.get(id(getattr(obj, "base", None)))
+            whole = self._shared.get(id(standins.base_of(obj))) if self._shared else None
             made = standins.reduce(obj) if whole is None or whole is obj else standins.view(obj, whole)
             if made is not NotImplemented:
                 return made
@@ -162,7 +162,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return getattr, (sys, "stdout")
         if obj is sys.stderr:
             return getattr, (sys, "stderr")
-        return NotImplemented
+        if kind not in self._makes:
+            self._makes[kind] = instances.how(kind, by_value)
+        make = self._makes[kind]
+        return NotImplemented if make is None else instances.reduce(obj, make)
 
     # ---------------------------------------------------------------------------------------- functions
 
@@ -247,6 +250,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         state = {name: value for name, value in vars(func).items() if name not in ("__wrapped__", "cache_parameters")}
         options = func.cache_parameters()
         recipe = (func.__wrapped__, options["maxsize"], options["typed"], self._where(home))
+        memory = caches.memory_of(func) if self._anew else None
+        if memory is not None and (memory.is_plain() or self._goes(memory)):
+            return rebuilding.cached, recipe, (state, memory), None, None, caches.fill
         return rebuilding.cached, recipe, state or None
 
     def _method(self, method: Any) -> Reduction:
@@ -304,22 +310,22 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         tracker = cloudpickle._get_or_create_tracker_id(cls)
         if issubclass(cls, enum.Enum) and _by_members(cls):
             return self._enum(cls, tracker, where)
-        body, shape = _class_body(cls)
-        registered: list[type] = []
-        if isinstance(cls, abc.ABCMeta):
-            registered = [found for ref in abc._get_dump(cls)[0] if (found := ref()) is not None]  # type: ignore[attr-defined]
+        body, shape = classes.body_of(cls)
+        registered = classes.registered_with(cls)
         meta: Any = type(cls)
         maker = next(base for base in meta.__mro__ if not by_value(base)) if by_value(meta) else None
         if typing.is_typeddict(cls):
             maker = type  # its metaclass takes only bases that it changes itself
         if "__orig_bases__" in body:  # Generic looks for them when a class is made
             shape["__orig_bases__"] = body.pop("__orig_bases__")
+        if maker is None and meta.__module__ not in classes.PLAIN_METACLASSES:
+            classes.try_bare(cls, meta, shape)
         recipe = (meta, maker, cls.__name__, cls.__bases__, shape, tracker, where, rebuilding.Process.token)
         state = (body, rebuilding.changed(cls), registered)
         return rebuilding.skeleton, recipe, self._bring(state), None, None, rebuilding.fill_class
 
     def _enum(self, cls: Any, tracker: str, where: tuple[Stand, str] | None) -> Reduction:
-        body, shape = _class_body(cls)
+        body, shape = classes.body_of(cls)
         for name in (*_ENUM_OWN, *cls.__members__):
             body.pop(name, None)
         mixed = cls._member_type_
@@ -356,7 +362,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Whether an exception that another was raised from can travel: if not, the other travels without it."""
         if id(linked) not in self._probed:
             self._probed[id(linked)] = True  # meanwhile: contexts can form circles
-            probe = Pickler(io.BytesIO(), lambda buffer: None)
+            probe = Pickler(io.BytesIO(), lambda buffer: None, anew=self._anew)
             probe._probed = self._probed
             try:
                 probe.dump(linked)
@@ -428,22 +434,6 @@ def _by_members(cls: Any) -> bool:
     """Whether an Enum's members can be made from their plain content."""
     mixed = cls._member_type_
     return mixed in _CONTENT or mixed.__new__ is object.__new__
-
-
-def _class_body(cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A class's attributes: those to set afterwards, and those that shape it and must be there when it is made."""
-    body = {}
-    for name, value in vars(cls).items():
-        slot = isinstance(value, types.MemberDescriptorType | types.GetSetDescriptorType)
-        if not (slot and value.__objclass__ is cls):
-            body[name] = value
-    for name in ("_abc_impl", "__annotate__", "__annotate_func__", "__annotate_cache__"):
-        body.pop(name, None)
-    shape = {"__module__": body.pop("__module__", None), "__qualname__": cls.__qualname__}
-    if "__slots__" in body:
-        slots = body.pop("__slots__")
-        shape["__slots__"] = slots if isinstance(slots, str | tuple | list | dict) else tuple(slots)
-    return body, shape
 
 
 def exception_parts(error: BaseException) -> tuple[tuple[Any, ...], dict[str, Any]]:

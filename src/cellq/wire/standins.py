@@ -1,20 +1,20 @@
 """What only one process can have, made anew in another where the new one is just as good.
 
 In the names of a notebook cell there are things that no pickle carries though nothing of them would be lost: a lock
-that nobody holds, a queue with three numbers in it, a file that `with` has closed, a connection to a database file. A
+that nobody holds, a queue with three numbers in it, a file on disk (see `files`), a connection to a database file. A
 cell must find them as another left them. So for the names of cells (never for the arguments of a function call, where
 a copied lock would hide a mistake) they are taken apart here and put together there.
 
-What is in use is refused as ever: a held lock, an open file, a running thread, a generator that has been started, an
+What is in use is refused as ever: a held lock, an open pipe, a running thread, a generator that has been started, an
 open transaction.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import gc
 import inspect
-import io
 import re
 import sys
 import threading
@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cellq.wire import mending
+from cellq.wire import files, mending
 
 _MOST_SHARED = 64 << 20
 """Bytes of an array up to which it travels along with its views, where only these are wanted."""
@@ -46,12 +46,16 @@ def reduce(thing: Any) -> Reduction:
         reducer = _asyncio
     if reducer is None and str(kind.__module__).startswith(("ipykernel.", "cellq.runner.")):
         reducer = _shell
+    if reducer is None and kind.__module__ == "IPython.core.formatters":
+        reducer = mending.formatter
     if reducer is None and str(kind.__module__).startswith("ipywidgets.") and hasattr(kind, "get_view_spec"):
         reducer = mending.widget
+    if reducer is None and str(kind.__module__).startswith("patsy."):
+        reducer = mending.patsy
     if reducer is None and str(kind.__module__).startswith("asyncio.") and hasattr(kind, "run_until_complete"):
         reducer = _loop
     numpy = sys.modules.get("numpy")
-    if reducer is None and numpy is not None and isinstance(thing, numpy.ndarray) and getattr(thing, "__dict__", None):
+    if reducer is None and numpy is not None and issubclass(kind, numpy.ndarray) and getattr(thing, "__dict__", None):
         reducer = mending.subarray
     return NotImplemented if reducer is None else reducer(thing)
 
@@ -263,61 +267,11 @@ def match_of(pattern: re.Pattern[Any], text: Any, pos: int, endpos: int, span: t
     return next((found for found in pattern.finditer(text, pos, endpos) if found.span() == span), None)
 
 
-class _Closed(io.RawIOBase):
-    def __init__(self, name: Any, mode: str) -> None:
-        self.name, self.mode = name, mode
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-
 def _file(file: Any) -> Reduction:
-    if file is sys.stdout or file is sys.stderr:
-        return getattr, (sys, "stdout" if file is sys.stdout else "stderr")
-    if not file.closed:
-        raise TypeError(f"cannot pickle the open file {getattr(file, 'name', '')!r}")
-    return closed_file, (type(file), getattr(file, "name", ""), getattr(file, "mode", "r"))
-
-
-def closed_file(kind: Any, name: Any, mode: str) -> Any:
-    """A file that is closed."""
-    raw = _Closed(name, mode)
-    new = kind(io.BufferedWriter(raw) if kind is io.TextIOWrapper else raw)
-    if kind is io.TextIOWrapper:
-        new.mode = mode
-    new.close()
-    return new
-
-
-_DIALECT = ("delimiter", "doublequote", "escapechar", "lineterminator", "quotechar", "quoting", "skipinitialspace")
-
-
-def _csv(thing: Any) -> Reduction:
-    """A csv reader or writer, which `with open(...)` often leaves: only its referents tell of its file."""
-    dialect = {part: getattr(thing.dialect, part) for part in _DIALECT}
-    owners = (getattr(part, "__self__", part) for part in gc.get_referents(thing))
-    file = next((owner for owner in owners if isinstance(owner, io.IOBase)), None)
-    what = type(thing).__name__.lower()
-    if file is None or not (file.closed or what == "writer"):
-        _refuse(f"a csv {what} that is in use")
-    return (csv_writer, (file, dialect)) if what == "writer" else (csv_reader, (dialect,))
-
-
-def csv_writer(file: Any, dialect: dict[str, Any]) -> Any:
-    """A csv writer on a file that is closed."""
-    import csv
-
-    return csv.writer(file, **dialect)
-
-
-def csv_reader(dialect: dict[str, Any]) -> Any:
-    """A csv reader that has nothing to read."""
-    import csv
-
-    return csv.reader((), **dialect)
+    try:
+        return files.reduce(file)
+    except OSError as error:
+        raise InUse(str(error)) from error
 
 
 # ------------------------------------------------------------------------------------------------- views
@@ -361,6 +315,12 @@ def view(array: Any, whole: Any) -> Reduction:
     return view_of, (whole, array.dtype, array.shape, array.strides, offset(array, whole))
 
 
+def base_of(thing: Any) -> Any:
+    """The array whose memory another one shows; None for all that is not an array."""
+    numpy = sys.modules.get("numpy")
+    return thing.base if numpy is not None and issubclass(type(thing), numpy.ndarray) else None
+
+
 def _is_solid(array: Any) -> bool:
     return bool(array.flags.c_contiguous or array.flags.f_contiguous)
 
@@ -390,8 +350,13 @@ def _connection(connection: Any) -> Reduction:
     if len(rows) > 1:
         _refuse("a connection with attached databases")
     path = rows[0][2] if Path(rows[0][2]).is_absolute() else ""  # SQLite calls what was deserialized "x"
-    content = None if path else connection.serialize()
+    content = None if path else _serialized(connection)
     return database, (path, content, connection.isolation_level, connection.row_factory, connection.text_factory)
+
+
+def _serialized(connection: Any) -> bytes:
+    empty = connection.execute("PRAGMA page_count").fetchall()[0][0] == 0
+    return b"" if empty else connection.serialize()  # which fails for one without a table
 
 
 def database(path: str | None, content: bytes | None, isolation: Any, rows: Any, texts: Any) -> Any:
@@ -408,9 +373,48 @@ def database(path: str | None, content: bytes | None, isolation: Any, rows: Any,
     return new
 
 
+def same_database(own: Any, other: Any) -> bool:
+    """Whether two connections lead to one database; one in memory takes the content of the other."""
+    path, theirs = (each.execute("PRAGMA database_list").fetchall()[0][2] for each in (own, other))
+    if any(Path(each).is_absolute() for each in (path, theirs)):
+        return bool(path == theirs)
+    content = _serialized(other)
+    if content != _serialized(own):
+        own.deserialize(content)
+    return True
+
+
+def _row(row: Any) -> Reduction:
+    return row_of, (tuple(row.keys()), tuple(row))
+
+
+def row_of(names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    """A row of a query: its names are those that a cursor tells."""
+    import sqlite3
+
+    columns = ", ".join('NULL AS "{}"'.format(name.replace('"', '""')) for name in names)
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        return sqlite3.Row(connection.execute(f"SELECT {columns}"), values)
+
+
+def _engine(engine: Any) -> Reduction:
+    if engine.pool.checkedout() or str(engine.url.database) in ("None", "", ":memory:"):
+        _refuse("an engine that is connected, or whose database is in memory")
+    return engine_of, (engine.url, engine.echo)
+
+
+def engine_of(url: Any, echo: Any) -> Any:
+    """An engine of SQLAlchemy for a database: it connects when it is used."""
+    import sqlalchemy  # type: ignore[import-not-found, unused-ignore]
+
+    return sqlalchemy.create_engine(url, echo=echo)
+
+
 def _cursor(cursor: Any) -> Reduction:
-    if cursor.description is not None:  # whether rows are left can only be learned by taking one
-        _refuse("a cursor that may have rows to fetch")
+    # It lets go of its statement when it has given the last row.
+    asked = any(type(part).__name__ == "Statement" for part in gc.get_referents(cursor))
+    if asked and cursor.description is not None:
+        _refuse("a cursor that has rows to fetch")
     return cursor_of, (cursor.connection, cursor.arraysize, cursor.row_factory)
 
 
@@ -467,9 +471,7 @@ _BY_TYPE: dict[type, Callable[[Any], Reduction]] = {
     types.GeneratorType: _generator,
     types.MappingProxyType: _proxy,
     re.Match: _match,
-    io.TextIOWrapper: _file,
-    io.BufferedReader: _file,
-    io.BufferedWriter: _file,
+    **dict.fromkeys(files.KINDS, _file),
     **dict.fromkeys(DICT_VIEWS, _dict_view),
 }
 _BY_NAME: dict[str, Callable[[Any], Reduction]] = {
@@ -479,11 +481,10 @@ _BY_NAME: dict[str, Callable[[Any], Reduction]] = {
     "concurrent.futures.process.ProcessPoolExecutor": _executor,
     "sqlite3.Connection": _connection,
     "sqlite3.Cursor": _cursor,
+    "sqlite3.Row": _row,
+    "sqlalchemy.engine.base.Engine": _engine,
     "_asyncio.Task": _task,
-    "_csv.reader": _csv,
-    "_csv.writer": _csv,
-    "_csv.Reader": _csv,
-    "_csv.Writer": _csv,
     "numpy.nditer": _nditer,
+    **dict.fromkeys(files.NAMES, _file),
     **mending.BY_NAME,
 }

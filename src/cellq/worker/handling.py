@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Protocol
 
 from cellq.call import Arguments, Message
 from cellq.errors import RejectMessage, RemoteError, RetryMessage, StoreUnavailable
+from cellq.held import go_on, hold_back
 from cellq.ids import id_text, short_id
 from cellq.message import Claim, Ending, Failure, Lane, Lease, Outcome, lane_of
 from cellq.options import seconds
@@ -308,6 +309,8 @@ class Way:
 
     def _again(self, wish: RetryMessage) -> Outcome:
         lease = self.claim.lease
+        if not wish.counts:
+            hold_back(self.message.ctx, self.claim.attempt - 1, str(wish))
         if wish.counts and (refusal := no_more_tries(self.message.ctx, self.claim.attempt, str(wish))):
             return self._failed(refusal, "retry", wish)
         failure = self.base.failure if self.base is not None else None
@@ -335,6 +338,7 @@ class Underway(Message):
 
     def __init__(self, way: Way, ctx: dict[str, Any]) -> None:
         claim = way.claim
+        go_on(ctx)
         super().__init__(task=claim.task, ctx=ctx, id=id_text(claim.lease.id), queue=claim.queue, timeout=claim.timeout)
         self.attempt = claim.attempt
         self._arguments = None

@@ -170,6 +170,7 @@ class RateLimit(Middleware):
         self, rate: str | float, *, burst: float | None = None, bucket: str | None = None, patience: float = 1.0
     ) -> None:
         self.rate = per_second(rate)
+        self._words = rate.strip() if isinstance(rate, str) else f"{rate:g}/s"
         # Tokens that are taken late would be lost to a bucket of one: the rate would not be reached.
         self.burst = max(1.0, self.rate / 5) if burst is None else float(burst)
         if not self.burst >= 1:
@@ -188,7 +189,7 @@ class RateLimit(Middleware):
             if line.waiting:
                 wait = line.waiting / self.rate
             if wait > self.patience:
-                self._send_back(line, wait)
+                self._send_back(bucket, line, wait)
             line.waiting += 1
             try:
                 with message.resting():
@@ -202,14 +203,14 @@ class RateLimit(Middleware):
         latest = time.monotonic() + 2 * self.patience
         while (wait := await message.take(bucket, self.rate, self.burst)) > 0:
             if time.monotonic() + wait > latest:
-                self._send_back(line, wait)
+                self._send_back(bucket, line, wait)
             await asyncio.sleep(wait)
 
-    def _send_back(self, line: _Line, wait: float) -> None:
+    def _send_back(self, bucket: str, line: _Line, wait: float) -> None:
         now = time.monotonic()
         turn = max(now + wait, line.promised)
         line.promised = turn + 1 / self.rate
-        raise RetryMessage(turn - now, "waits for its turn under a rate limit", counts=False)
+        raise RetryMessage(turn - now, f"over the rate limit of {bucket} ({self._words})", counts=False)
 
 
 class Timeout(Middleware):

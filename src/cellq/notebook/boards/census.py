@@ -27,6 +27,9 @@ _SWEEP = 10.0
 _WINDOW = 30.0
 """Seconds over which the rate is taken."""
 
+_MOMENT = 3.0
+"""Seconds after an ending in which nobody asks why no other job of the group runs."""
+
 
 class Census:
     """The rows of a group's jobs. Lives on the portal's loop.
@@ -125,6 +128,15 @@ class Census:
             return {}
         return {source.connection: sorted(source.queues) for source in self._sources if source.queues}
 
+    def stuck(self, now: float) -> tuple[Connection, Row] | None:
+        """The next one in line and where it is, when none runs, nor did a moment ago; else all is as it should be."""
+        if self._running or (self.finished is not None and now - self.finished < _MOMENT):
+            return None
+        job_id = next(self._waiting(), None)
+        if job_id is None:
+            return None
+        return next((source.connection, self.rows[job_id]) for source in self._sources if job_id in source)
+
     def live_among(self, ids: Iterable[JobId]) -> list[JobId]:
         """Those of `ids` that are not known to have ended."""
         return [
@@ -175,6 +187,9 @@ class _Source:
         self._mine = set(ids)
         self._mark: int | None = None
         self._swept = 0.0
+
+    def __contains__(self, job_id: JobId) -> bool:
+        return job_id in self._mine
 
     async def look(self, census: Census) -> None:
         live = census.live_among(self._ids)

@@ -7,13 +7,14 @@ Pump ── look ──▶ GroupFeed ──▶ Screen          until all have en
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cellq.client.connection import Connection
 from cellq.client.portal import portal
 from cellq.client.record import change
-from cellq.errors import CellqError, Expired
+from cellq.errors import CellqError, Expired, WorkerUnavailable
 from cellq.ids import JobId, id_text
 from cellq.message import Action, Row, State
 from cellq.notebook.boards.board import Board
@@ -23,7 +24,7 @@ from cellq.notebook.boards.pump import Pump
 from cellq.notebook.boards.screens import Screen
 from cellq.notebook.cards.card import face_of
 from cellq.notebook.cards.views import View
-from cellq.notebook.workforce import Address, Workforce
+from cellq.notebook.lookout import Lookout
 
 
 class _JobsFeed:
@@ -31,22 +32,21 @@ class _JobsFeed:
 
     tick = 1.0
 
-    def __init__(self, workforce: Workforce) -> None:
+    def __init__(self, lookout: Lookout) -> None:
         self.done = threading.Event()
         self.trouble: CellqError | None = None
-        self._workforce = workforce
+        self._lookout = lookout
         self._notes: list[str] = []
+        self._waits_for = ""
 
     async def _see_to_workers(self, waiting: Mapping[Connection, Iterable[str]]) -> None:
         """See to it that somebody serves the queues in which jobs wait, by store."""
         for connection, names in waiting.items():
             for name in names:
-                address = Address.of(connection, name)
-                if self.trouble is None and self._workforce.due(address):
-                    workers = (await (await connection.ready()).count()).workers
+                if self.trouble is None:
                     try:
-                        told = self._workforce.tend(address, workers)
-                    except CellqError as error:
+                        told = await self._lookout.look(connection, name)
+                    except WorkerUnavailable as error:
                         self.trouble = error
                         told = str(error).splitlines()
                     self._notes += [line for line in told if line not in self._notes]
@@ -58,23 +58,26 @@ class GroupFeed(_JobsFeed):
     Args:
         ids: of its jobs, in its order.
         sources: the same ids, by connection.
-        workforce: sees to it that somebody takes them.
+        lookout: sees to it that somebody takes them.
     """
 
     screen: Screen
 
-    def __init__(self, ids: list[JobId], sources: dict[Connection, list[JobId]], workforce: Workforce) -> None:
-        super().__init__(workforce)
+    def __init__(self, ids: list[JobId], sources: dict[Connection, list[JobId]], lookout: Lookout) -> None:
+        super().__init__(lookout)
         self.census = Census(ids, sources)
         self._sources = sources
 
     def board(self) -> Board:
         """The card as it stands."""
-        return group_board(self.census, self._notes)
+        waits = [self._waits_for] if self._waits_for and self.census.live else []
+        return group_board(self.census, [*waits, *self._notes])
 
     async def look(self) -> bool:
         await self.census.look()
         await self._see_to_workers(self.census.waiting())
+        stuck = self.census.stuck(time.time())
+        self._waits_for = "" if stuck is None else await self._lookout.waits(*stuck)
         if self.census.live:
             self.screen.draw(self.board())
             return True
@@ -103,7 +106,7 @@ class JobFeed(_JobsFeed):
     Args:
         connection: to its store.
         row: the job as it was last seen.
-        workforce: sees to it that somebody takes it.
+        lookout: sees to it that somebody takes it.
         pump: of its store.
         rest: takes the job when it has ended, and whom to call when it is run again.
 
@@ -117,11 +120,11 @@ class JobFeed(_JobsFeed):
         self,
         connection: Connection,
         row: Row,
-        workforce: Workforce,
+        lookout: Lookout,
         pump: Pump,
         rest: Callable[[Row, Callable[[Row], None]], None],
     ) -> None:
-        super().__init__(workforce)
+        super().__init__(lookout)
         self._pump = pump
         self._connection = connection
         self._row = row
@@ -134,7 +137,8 @@ class JobFeed(_JobsFeed):
         self._row = row
         if row.state is State.PENDING:
             await self._see_to_workers({self._connection: [row.queue]})
-        face = face_of(row, self._notes)
+            self._waits_for = await self._lookout.waits(self._connection, row)
+        face = face_of(row, self._notes, waits=self._waits_for)
         if not row.state.ended:
             self.view.draw(face)
             return True

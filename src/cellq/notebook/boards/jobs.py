@@ -113,7 +113,7 @@ class JobsFeed(LiveTable):
         elif row.state is not State.COMPLETED:
             buttons.append(Press("retry", "Retry"))
         tail = self._tails.get(row.id)
-        scheduled = face.label == "scheduled"
+        later = face.label in ("scheduled", "held back")
         remarks: list[str] = [*(bar.numbers for bar in face.bars[:1]), *face.facts]
         return Line(
             key=face.id,
@@ -125,8 +125,8 @@ class JobsFeed(LiveTable):
                 row.queue,
                 f"{MARKS[row.state]} {face.label}",
                 moment(row.created, now),
-                face.clock if face.clock is not None and row.started is not None and not scheduled else "",
-                " · ".join(remarks)[:200] or (face.clock if scheduled and face.clock is not None else ""),
+                face.clock if face.clock is not None and row.started is not None and not later else "",
+                " · ".join(remarks)[:200] or (face.clock if later and face.clock is not None else ""),
             ),
             buttons=tuple(buttons),
             below=None if tail is None else tail.shown(row),

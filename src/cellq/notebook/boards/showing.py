@@ -7,10 +7,13 @@ The formatters are registered with IPython's display system by `%load_ext cellq`
 
 Which jobs a group's card is about is written down (`ledger`). So when a page holds the card of a group that a kernel
 before this one has shown, this one takes it over, in place: live, or as it ended while nobody looked.
+Passwords are not written down. Of a store that needs one, and is not the notebook's own, the cards come back as soon as
+a cell has made a queue there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -79,6 +82,7 @@ class Showing:
         self._numbers = itertools.count(1)
         self._cards: dict[str, _Card] = {}
         self._in_pages: set[tuple[str, str]] = set()
+        self._locked: dict[tuple[str, str], Entry] = {}  # by page and name: groups in stores that want a password
         self._lock = threading.RLock()  # never taken in the portal's thread, for which a holder may wait
 
     def register(self) -> None:
@@ -91,9 +95,12 @@ class Showing:
         for many in (JobGroup, AsyncJobGroup):
             formatter.for_type(many, self.group)
         self._session.pages.listen(self._page_loaded)
+        self._shell.events.register("post_run_cell", self._after_cell)
 
     def unregister(self) -> None:
         """Take `register` back."""
+        with contextlib.suppress(ValueError):  # there was nothing to register
+            self._shell.events.unregister("post_run_cell", self._after_cell)
         formatter = self._shell.display_formatter.ipython_display_formatter
         for shown in (Job, AsyncJob, JobGroup, AsyncJobGroup):
             formatter.pop(shown, None)
@@ -108,7 +115,7 @@ class Showing:
         group = shown.asynchronous() if isinstance(shown, JobGroup) else shown
         sources = group.sources()
         ids = [parse_id(job.id) for job in group]
-        feed = GroupFeed(ids, sources, self._session.workforce)
+        feed = GroupFeed(ids, sources, self._session.lookout)
         try:
             portal().call(feed.census.look())
         except CellqError as error:
@@ -145,7 +152,7 @@ class Showing:
         feed = JobFeed(
             source,
             row,
-            session.workforce,
+            session.lookout,
             session.pumps.of(source),
             lambda row, wake: session.sleepers.lay(source.full_url, row, wake),
         )
@@ -176,13 +183,25 @@ class Showing:
         unsaved = [name for name, (when, cell) in shown.items() if cell.cell and _unsaved(cell.notebook, when)]
         unsaved.sort(key=lambda name: shown[name][0], reverse=True)
         for name in dict.fromkeys([*page.groups, *unsaved]):
-            try:
-                self._show_in(page.session, name, left.get(name))
-            except (CellqError, ValueError) as error:
-                log.info("%s cannot be shown in a page that was loaded: %s", name, error)
+            self._try_in(page.session, name, left.get(name))
+
+    def _after_cell(self, _: object = None) -> None:
+        for (page, name), left in list(self._locked.items()):
+            if Connection.known(left.url) is not None:
+                del self._locked[page, name]
+                self._try_in(page, name, left)
+
+    def _try_in(self, page: str, name: str, left: Entry | None) -> None:
+        try:
+            self._show_in(page, name, left)
+        except (CellqError, ValueError) as error:
+            log.info("%s cannot be shown in a page that was loaded: %s", name, error)
 
     def _show_in(self, page: str, name: str, left: Entry | None) -> None:
         with self._lock:
+            if name not in self._cards and left is not None and self._is_locked(left.url):
+                self._locked[page, name] = left
+                return
             if name not in self._cards and left is not None:
                 self._cards[name] = self._take_over(left)
             card = self._cards.get(name)
@@ -195,7 +214,7 @@ class Showing:
         """The card of a group that another kernel has shown, fed by this one if that is of use."""
         connection = self._connection(left.url)
         ids = list(left.ids)
-        feed = GroupFeed(ids, {connection: ids}, self._session.workforce)
+        feed = GroupFeed(ids, {connection: ids}, self._session.lookout)
         portal().call(feed.census.look())
         board = feed.board()
         if not feed.census.live:
@@ -212,8 +231,14 @@ class Showing:
         """
         if url.startswith("sqlite:") and not settings.sqlite_path(url).exists():
             raise ValueError(f"there is no {url} any more")
-        own = self._session.queue()
-        return (own if own.url == url else self._session.queue(url)).asynchronous().connection
+        own = self._session.queue().asynchronous().connection
+        if own.url == url:
+            return own
+        return Connection.known(url) or self._session.queue(url).asynchronous().connection
+
+    def _is_locked(self, url: str) -> bool:
+        """Whether a store wants a password that nobody here has said."""
+        return settings.HIDDEN in url and self._session.queue().url != url and Connection.known(url) is None
 
 
 def _unsaved(notebook: str, shown: float) -> bool:

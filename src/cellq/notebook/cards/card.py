@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cellq.held import held_back
 from cellq.ids import id_text, short_id
 from cellq.message import Row, State
 
@@ -133,13 +134,14 @@ class Face:
         }  # fmt: skip
 
 
-def face_of(row: Row, notes: Sequence[str] = (), now: float | None = None, where: str = "") -> Face:
+def face_of(row: Row, notes: Sequence[str] = (), now: float | None = None, where: str = "", waits: str = "") -> Face:
     """The face of a job.
 
     Args:
         notes: lines to add.
         now: epoch seconds; the present when None.
         where: what people call its worker.
+        waits: what it waits for while it is pending.
     """
     now = time.time() if now is None else now
     running = row.state is State.RUNNING
@@ -149,6 +151,8 @@ def face_of(row: Row, notes: Sequence[str] = (), now: float | None = None, where
     if row.failure is not None and row.state not in (State.COMPLETED, State.CANCELLED):
         why = _first_line(row.failure.message) or row.failure.cause
         facts.append(why if row.state is State.FAILED else f"before: {why}")
+    if reason := held_back(row, now):
+        facts.append(reason)
     told: list[Mapping[str, Any]] = json.loads(row.progress) if row.progress else []
     return Face(
         id=id_text(row.id),
@@ -160,7 +164,7 @@ def face_of(row: Row, notes: Sequence[str] = (), now: float | None = None, where
         rest=_rest(told) if running else None,
         facts=tuple(facts),
         bars=_bars(told),
-        notes=tuple(notes),
+        notes=(waits, *notes) if waits and row.state is State.PENDING else tuple(notes),
         actions=_actions(row),
     )
 
@@ -182,6 +186,8 @@ def _first_line(text: str) -> str:
 
 
 def _label(row: Row, now: float) -> str:
+    if held_back(row, now) is not None:
+        return "held back"
     if row.state is State.PENDING and row.attempt:
         return "retrying"
     if row.state is State.PENDING and row.due is not None and row.due > now:
@@ -194,7 +200,7 @@ def _label(row: Row, now: float) -> str:
 def _clock(row: Row, now: float) -> Clock | None:
     if row.state is State.PENDING:
         if row.due is not None and row.due > now:
-            return Clock("starts in", row.due - now, -1)
+            return Clock("starts in" if held_back(row, now) is None else "next try in", row.due - now, -1)
         return Clock("", max(0.0, now - row.created), 1)
     if row.started is None:
         return None  # cancelled before it started

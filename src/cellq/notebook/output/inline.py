@@ -57,9 +57,10 @@ class Inline:
         job: the job.
         route: the way to the cell.
         view: its card.
-        tend: awaited now and then while the job waits for a worker; gives lines to show.
+        tend: awaited now and then while the job waits for a worker; gives lines about what was done.
         on_end: called in the portal's thread once the job has ended and all but its card's last state has been shown.
         where: awaited with the id of the worker that runs the job; gives what people call it.
+        waits: awaited with the job while it is pending; gives what it waits for.
 
     Attributes:
         holds_error: the cell waits for its job and raises the job's error itself, so it is not shown here.
@@ -78,6 +79,7 @@ class Inline:
         tend: Callable[[], Awaitable[list[str]]],
         on_end: Callable[[Row], None],
         where: Callable[[bytes], Awaitable[str]] | None = None,
+        waits: Callable[[Row], Awaitable[str]] | None = None,
         holds_error: bool = False,
     ) -> None:
         self.holds_error = holds_error
@@ -90,6 +92,8 @@ class Inline:
         self._view = view
         self._tend = tend
         self._where = where
+        self._waits = waits
+        self._waits_for = ""
         self._worker: tuple[bytes, str] = (b"", "")  # who runs it, and what people call that
         self._on_end = on_end
         self._row: Row | None = None
@@ -148,7 +152,7 @@ class Inline:
         Args:
             notes: lines to begin with; those of this one when None.
         """
-        other = Inline(self._job, route, view, tend=_nobody, on_end=_nothing, where=self._where)
+        other = Inline(self._job, route, view, tend=_nobody, on_end=_nothing, where=self._where, waits=self._waits)
         with self._lock:
             assert self._row is not None
             self.twins.append(other)
@@ -207,6 +211,8 @@ class Inline:
         self._row = row
         if row.state is State.PENDING and self.trouble is None:
             await self._see_to_worker()
+        if row.state is State.PENDING and self._waits is not None:
+            self._waits_for = await self._waits(row)
         sent = self._publish(self._transcript.messages(events), events[-1].attempt if events else 0)
         self._after = events[-1].seq if events else self._after
         sent += self._settle_error(row)
@@ -244,7 +250,7 @@ class Inline:
 
     def _face(self) -> Face:
         assert self._row is not None
-        face = face_of(self._row, self._notes, where=self._worker[1])
+        face = face_of(self._row, self._notes, where=self._worker[1], waits=self._waits_for)
         return face if self._row.state.ended else replace(face, actions=(*face.actions, *self._actions))
 
     def _draw(self) -> int:

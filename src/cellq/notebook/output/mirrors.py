@@ -78,10 +78,11 @@ class Mirrors:
 
     Args:
         pages: in which the notebook is open.
-        tend: awaited now and then while a job waits for a worker; gives lines to show.
+        tend: awaited now and then while a job waits for a worker; gives lines about what was done.
         find: gives the job of a card that a page holds and this kernel does not know, and follows it; None if it is
             somebody else's.
         where: awaited with a job and the worker that runs it; gives what people call that worker.
+        waits: awaited with a job that is pending, and how it stands; gives what it waits for.
         rest: takes a job that has ended, as it is, and whom to call when it is run again.
     """
 
@@ -91,11 +92,13 @@ class Mirrors:
         tend: Callable[[CellJob[Any]], Awaitable[list[str]]],
         find: Callable[[str], Shown | None],
         where: Callable[[CellJob[Any], bytes], Awaitable[str]],
+        waits: Callable[[CellJob[Any], Row], Awaitable[str]],
         rest: Callable[[CellJob[Any], Row, Callable[[Row], None]], None],
     ) -> None:
         self._tend = tend
         self._find = find
         self._where = where
+        self._waits = waits
         self._rest = rest
         self._pages = pages
         self._shown: dict[str, Shown] = {}
@@ -168,6 +171,7 @@ class Mirrors:
             tend=lambda: self._tend(job),
             on_end=lambda row: self._rest(job, row, lambda again: self._wake(shown, again)),
             where=lambda worker: self._where(job, worker),
+            waits=lambda row: self._waits(job, row),
             holds_error=holds_error,
         )
         shown = self._shown[job.id] = Shown(job, inline, isinstance(view, LiveView))

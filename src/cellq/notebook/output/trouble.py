@@ -7,6 +7,7 @@ IPython asks an exception for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from cellq.client.sync import Job
@@ -19,7 +20,7 @@ _RED, _PLAIN = "\x1b[31m", "\x1b[39m"
 
 def shown_as(error: E, lines: Sequence[str]) -> E:
     """The same exception; a notebook shows these lines instead of the way through cellq's own code."""
-    error._render_traceback_ = lambda: list(lines)  # type: ignore[attr-defined]
+    error._render_traceback_ = partial(list, lines)  # type: ignore[attr-defined]  # travels with the error
     return error
 
 

@@ -20,6 +20,8 @@ from enum import Enum
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
+from cellq.settings import HIDDEN
+
 KEEP = 7 * 24 * 3600.0
 """Seconds that ended jobs are kept unless the URL says otherwise."""
 
@@ -126,17 +128,17 @@ def parse(url: str) -> Address:
 
 
 def without_password(url: str) -> str:
-    """The same URL for people: passwords are "***"."""
+    """The same URL for people: passwords are `HIDDEN`."""
     scheme, found, rest = url.partition("://")
     rest, asked, query = rest.partition("?")
     credentials, at, place = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
     options = [
-        (name, "***" if "password" in name.lower() else value)
+        (name, HIDDEN if "password" in name.lower() else value)
         for name, value in parse_qsl(query, keep_blank_values=True)
     ]
     query = "&".join(f"{quote(name)}={quote(value, safe='*/:')}" for name, value in options)
-    return f"{scheme}{found}{user}{colon}{'***' if colon else ''}{at}{place}{asked}{query}"
+    return f"{scheme}{found}{user}{colon}{HIDDEN if colon else ''}{at}{place}{asked}{query}"
 
 
 def _host(text: str, port: int, shown: str) -> tuple[str, int]:

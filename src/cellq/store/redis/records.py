@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -21,15 +21,11 @@ from cellq.message import (
     Heard,
     Kind,
     Lease,
-    Message,
     Outcome,
     Part,
-    Pushed,
     Row,
     State,
-    Topic,
     WorkerInfo,
-    lane_of,
 )
 from cellq.store.failures import EXPIRED, failure_text, lost, unmet
 
@@ -43,10 +39,11 @@ _ENDINGS = {
     Ending.RETRY: 5,
     Ending.RELEASED: 6,
 }
+RECORD = struct.Struct("<BBBBBIIiIdddddQQ")
+"""The numbers of a job's record; its texts come behind, each with its size: see `lua/record.lua`."""
+
 _ABSENT = 0xFFFFFFFF
 _NUMBER = struct.Struct("<I")
-_SHAPE = struct.Struct("<BiIdd")
-_RECORD = struct.Struct("<BBBBBIIiIdddddQQ")
 _CLAIM = struct.Struct("<IIIIII")
 _CLAIMS = struct.Struct("<ddI")
 _OUTCOME = struct.Struct("<BBId")
@@ -84,83 +81,8 @@ def asked(text: bytes) -> Asked:
     return what._replace(kind=Kind(what.kind), code=bytes.fromhex(what.code))  # type: ignore[arg-type]
 
 
-def shape(message: Message) -> bytes:
-    """What messages of one `map` have in common, as `push` reads it."""
-    options = message.options
-    text = json.dumps(
-        [
-            options.queue, options.name or message.task, message.task, message.kind, options.priority, options.retries,
-            options.timeout, options.backoff, options.isolated, options.key, options.concurrency_key,
-            options.max_running, message.runtime, message.code.hex(), message.origin,
-        ],
-        ensure_ascii=False,
-    )  # fmt: skip
-    expires = -1.0 if options.expires is None else options.expires
-    head = _SHAPE.pack(lane_of(message.kind), options.priority, options.retries, options.delay, expires)
-    limit = "" if options.concurrency_key is None else f"{options.max_running}:{options.concurrency_key}"
-    after = _ids(options.after)
-    texts = (options.queue, message.runtime, options.key or "", message.code.hex(), limit, text, message.ctx, after)
-    return head + b"".join(_sized(part.encode()) for part in texts)
-
-
-def _ids(ids: Sequence[JobId]) -> str:
-    return b"".join(ids).hex()
-
-
 def _split(ids: bytes) -> tuple[JobId, ...]:
     return tuple(bytes.fromhex(ids[at : at + _ID].decode()) for at in range(0, len(ids), _ID))
-
-
-def _sized(value: bytes) -> bytes:
-    return _NUMBER.pack(len(value)) + value
-
-
-def push(
-    messages: Sequence[Message], payloads: Sequence[bytes], code: Mapping[bytes, bytes], arm: Topic | None = None
-) -> list[bytes]:
-    """The arguments of `push`; values as hashes are to hold them."""
-    shapes: dict[bytes, bytes] = {}
-    words: list[bytes] = []
-    last: Message | None = None
-    for message, payload in zip(messages, payloads, strict=True):
-        if last is None or not _alike(last, message):
-            last = message
-            number = shapes.setdefault(shape(message), b"%d" % (len(shapes) + 1))
-        if message.inputs:
-            words += (f"{message.id.hex()}{number.decode()}:{_ids(message.inputs)}".encode(), payload)
-        else:
-            words += (message.id.hex().encode() + number, payload)
-    head = [b"" if arm is None else b"%d" % arm, b"%d" % len(code)]
-    for digest, body in code.items():
-        head += (digest.hex().encode(), body)
-    return [*head, b"%d" % len(shapes), *shapes, *words]
-
-
-def pushed(answer: bytes, messages: Sequence[Message]) -> tuple[list[Pushed], int | None]:
-    """The answer to `push`: what became of each, and how often the topic to arm was rung so far."""
-    holders = len(messages)
-    told = []
-    for message, flag in zip(messages, answer[:holders].decode(), strict=True):
-        if flag == "2":
-            told.append(Pushed(bytes.fromhex(answer[holders : holders + _ID].decode()), False))
-            holders += _ID
-        else:
-            told.append(Pushed(message.id, flag == "1"))
-    rings = answer[holders:]
-    return told, int(rings) if rings else None
-
-
-def _alike(one: Message, other: Message) -> bool:
-    """Whether they have everything in common but their id and payload; mostly the very same objects."""
-    return (
-        one.options is other.options
-        and one.code == other.code
-        and one.task == other.task
-        and one.kind is other.kind
-        and one.runtime == other.runtime
-        and one.origin == other.origin
-        and one.ctx == other.ctx
-    )
 
 
 class Handed(NamedTuple):
@@ -221,6 +143,7 @@ class Found(NamedTuple):
     what: Asked
     progress: str
     failure: bytes | None
+    ctx: str
     blobs: tuple[bytes | None, ...]
     after: bytes | None
 
@@ -228,9 +151,9 @@ class Found(NamedTuple):
         """The same for those who look."""
         (
             state_, stop, _, _, _, starts, refunds, _, _, created, due, expires, started, finished, _, ended,
-        ) = _RECORD.unpack_from(self.record)  # fmt: skip
-        size = _NUMBER.unpack_from(self.record, _RECORD.size)[0]
-        worker = self.record[_RECORD.size + 4 : _RECORD.size + 4 + size]
+        ) = RECORD.unpack_from(self.record)  # fmt: skip
+        size = _NUMBER.unpack_from(self.record, RECORD.size)[0]
+        worker = self.record[RECORD.size + 4 : RECORD.size + 4 + size]
         what, state = self.what, STATES[state_]
         return Row(
             id=self.id,
@@ -260,6 +183,7 @@ class Found(NamedTuple):
             progress=self.progress,
             failure=_failure(self.failure),
             origin=what.origin,
+            ctx=self.ctx,
             payload=blobs.get(Part.PAYLOAD),
             code=blobs.get(Part.CODE),
             result=blobs.get(Part.RESULT),
@@ -269,12 +193,12 @@ class Found(NamedTuple):
     @property
     def place(self) -> int:
         """Its rank in the order of pushing."""
-        return int(_RECORD.unpack_from(self.record)[14])
+        return int(RECORD.unpack_from(self.record)[14])
 
     @property
     def ended(self) -> int:
         """The number of its ending."""
-        return int(_RECORD.unpack_from(self.record)[15])
+        return int(RECORD.unpack_from(self.record)[15])
 
 
 def found(packed: bytes, at: int, parts: int) -> tuple[Found, int]:
@@ -282,7 +206,7 @@ def found(packed: bytes, at: int, parts: int) -> tuple[Found, int]:
     job_id = bytes.fromhex(packed[at : at + _ID].decode())
     at += _ID
     fields: list[bytes | None] = []
-    for _ in range(4 + parts + 1):
+    for _ in range(5 + parts + 1):
         (size,) = _NUMBER.unpack_from(packed, at)
         at += 4
         if size == _ABSENT:
@@ -290,10 +214,11 @@ def found(packed: bytes, at: int, parts: int) -> tuple[Found, int]:
         else:
             fields.append(packed[at : at + size])
             at += size
-    record, what, progress, failure, *blobs, after = fields
+    record, what, progress, failure, ctx, *blobs, after = fields
     assert record is not None
     assert what is not None
-    return Found(job_id, record, asked(what), (progress or b"").decode(), failure, tuple(blobs), after), at
+    said, kept = (progress or b"").decode(), (ctx or b"{}").decode()
+    return Found(job_id, record, asked(what), said, failure, kept, tuple(blobs), after), at
 
 
 def got(packed: bytes, parts: int) -> tuple[float, list[Found | None]]:

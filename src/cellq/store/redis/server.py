@@ -58,6 +58,15 @@ def library() -> ModuleType:
     return redis
 
 
+def packed(*words: Word) -> bytes:
+    """A command as it goes over the wire. (redis-py's own packing takes twice as long: most of ours are many words.)"""
+    parts: list[bytes | memoryview] = [b"*%d\r\n" % len(words)]
+    for word in words:
+        text = str(word).encode() if isinstance(word, str | int) else word
+        parts += (b"$%d\r\n" % len(text), text, b"\r\n")
+    return b"".join(parts)
+
+
 class Server:
     """Connections to the server behind an address. Belongs to one event loop.
 
@@ -221,7 +230,7 @@ class Server:
             connection = self._free.pop() if self._free else await self.connect()
             try:
                 async with asyncio.timeout(ANSWER):
-                    await connection.send_command(*command, check_health=False)
+                    await connection.send_packed_command(packed(*command), check_health=False)
                     answer = await connection.read_response()
             except library().exceptions.ResponseError:
                 self._free.append(connection)  # it was refused, and said so: the connection is in order

@@ -52,7 +52,7 @@ from cellq.message import (
     WorkerInfo,
 )
 from cellq.store.contract import LOG_CAP
-from cellq.store.redis import records
+from cellq.store.redis import pushing, records
 from cellq.store.redis.address import parse
 from cellq.store.redis.bell import Bell
 from cellq.store.redis.pieces import Gone, Pieces, drop
@@ -89,7 +89,7 @@ class RedisStore:
 
     def __init__(self, url: str, *, clock: Callable[[], float] | None = None) -> None:
         self.address = parse(url)
-        self.url = self.address.shown
+        self.url, self.full_url = self.address.shown, url
         self._folder = Path(tempfile.gettempdir()) / f"cellq-{os.getpid()}-{secrets.token_hex(6)}"
         self.spill_dir: Path | None = self._folder  # made by whoever needs it first
         self._server = Server(self.address, clock)
@@ -161,8 +161,8 @@ class RedisStore:
         messages = [message for push in pushes for message in push.messages]
         payloads = [payload for push in pushes for payload in push.payloads]
         code = {digest: body for push in pushes for digest, body in push.code}
-        answer = await self._server.run(script("push"), *records.push(messages, payloads, code))
-        told = iter(records.pushed(answer, messages)[0])
+        what, words = pushing.push(messages, payloads, code)
+        told = iter(pushing.pushed(await self._server.run(what, *words), messages)[0])
         for push in pushes:
             pushed = [next(told) for _ in push.messages]
             if not push.future.done():

@@ -14,9 +14,9 @@ from typing import Any, TypeGuard
 
 from cellq.ids import JobId
 from cellq.message import Blob, Message, Part, Pushed, Row, Topic
-from cellq.store.redis import records
+from cellq.store.redis import pushing, records
 from cellq.store.redis.scripts import Script, script
-from cellq.store.redis.server import ANSWER, Server, library
+from cellq.store.redis.server import ANSWER, Server, library, packed
 
 INLINE = 256 * 2**10
 """Bytes up to which a value is part of its job's hash."""
@@ -78,10 +78,10 @@ class Threads:
         # Who waited after the last push will wait after this one: to say so now saves a call then.
         arm = Topic.ENDED if mine.waited and Topic.ENDED in mine.topics - mine.armed else None
         mine.waited = False
-        answer = self._run(script("push"), records.push(messages, payloads, bodies, arm))
+        answer = self._run(*pushing.push(messages, payloads, bodies, arm))
         if answer is None:
             return None
-        pushed, rings = records.pushed(answer, messages)
+        pushed, rings = pushing.pushed(answer, messages)
         if arm is not None:
             self._armed(mine, arm, rings)
         return pushed
@@ -194,12 +194,12 @@ class Threads:
             try:
                 if mine.line is None:
                     mine.line = self._connect()
-                head = self._server.head()
-                mine.line.send_command("EVALSHA", what.digest, 1, *head, b"0", *words, check_health=False)
+                said = (b"1", *self._server.head(), b"0", *words)
+                mine.line.send_packed_command([packed(b"EVALSHA", what.digest, *said)], check_health=False)
                 try:
                     return mine.line.read_response()
                 except exceptions.NoScriptError:  # nothing was done
-                    mine.line.send_command("EVAL", what.text, 1, *head, b"0", *words, check_health=False)
+                    mine.line.send_packed_command([packed(b"EVAL", what.text, *said)], check_health=False)
                     return mine.line.read_response()
             except exceptions.ResponseError:
                 return None

@@ -15,8 +15,10 @@ from cellq.store.sqlite.turn import BLOCKED, CODES, DELAYED, PENDING, READY, RUN
 
 _COLUMNS = (
     "seq, id, line, name, task, kind, state, priority, attempt - refunds, retries, timeout, key, code, created, due,"
-    " started, finished, ended, worker, stop, progress, failure, origin, concurrency_key, max_running, expires"
+    " started, finished, ended, worker, stop, progress, failure, origin, concurrency_key, max_running, expires,"
+    " ctx"
 )
+_WIDTH = _COLUMNS.count(",") + 1
 _JOBS = "job LEFT JOIN term ON term.job = seq"
 _TOO = ["", "", "", *[" AND ended IS NOT NULL"] * 3, *[" AND state > 5"] * 2]  # else no partial index is seen to fit
 _FEW = 50  # jobs of which one qualifies
@@ -38,7 +40,7 @@ def get(
         if found is None:
             rows.append(None)
             continue
-        blobs = {_PARTS[part]: folder.blob(held) for part, held in zip(columns, found[26:], strict=True)}
+        blobs = {_PARTS[part]: folder.blob(held) for part, held in zip(columns, found[_WIDTH:], strict=True)}
         if Part.CODE in parts:
             digest = found[12]
             if digest not in code:
@@ -188,7 +190,7 @@ def _row(
 ) -> Row:
     seq, job_id, line, name, task, kind, state, priority, attempt, retries, timeout, key, code, created, *rest = found
     due, started, finished, ended, worker, stop, progress, failure, origin, *rest = rest
-    concurrency_key, max_running, expires, *_ = rest
+    concurrency_key, max_running, expires, ctx, *_ = rest
     asked_of = lines.get(sql, line)
     return Row(
         id=job_id,
@@ -218,6 +220,7 @@ def _row(
         progress=progress,
         failure=_failure(failure),
         origin=origin,
+        ctx=ctx,
         **blobs,
     )
 

@@ -88,7 +88,7 @@ class SQLiteStore:
         if durability not in ("normal", "full"):
             raise ValueError(f'durability must be "normal" or "full", not {durability!r}')
         self.path = Path(path).expanduser().absolute()
-        self.url = f"sqlite:///{self.path.as_posix()}"
+        self.url = self.full_url = f"sqlite:///{self.path.as_posix()}"
         self.spill_dir: Path | None = self.path.with_name(self.path.name + ".d")
         self.safety_poll: float | None = 1.0
         self._clock = clock

@@ -47,12 +47,24 @@ local function line_of(lane, queue, runtime)
   return lane .. ':' .. runtime .. ':' .. queue
 end
 
+-- The queue has such a line from now on.
+local function open_line(lane, queue, runtime)
+  local known, line = call('HGET', NS .. 'queues', queue) or '0 0\n', lane .. ':' .. runtime .. '\n'
+  if not string.find(known, '\n' .. line, 1, true) then
+    call('HSET', NS .. 'queues', queue, known .. line)
+  end
+end
+
 local function listed_in(job)
   return NS .. 'jobs:' .. STATES[job.state] .. ':' .. job.queue
 end
 
+local function ranked(place, id)
+  return string.format('%014x', place) .. id
+end
+
 local function rank(id, job)
-  return string.format('%014x', job.place) .. id .. job.limit
+  return ranked(job.place, id) .. job.limit
 end
 
 -- Where a pending job that waits for no other stands in its line, and by what score.

@@ -83,13 +83,9 @@ local function join(id, place, words)
   return #open > 0 and 1 or 0, facts
 end
 
--- The first job of a shape: those after it differ in their place, and in whether they wait. And the queue has a line
--- for them from now on.
+-- The first job of a shape: those after it differ in their place, and in whether they wait.
 local function first_of(shape)
-  local queue, line = call('HGET', NS .. 'queues', shape.queue) or '0 0\n', shape.lane .. ':' .. shape.runtime .. '\n'
-  if not string.find(queue, '\n' .. line, 1, true) then
-    call('HSET', NS .. 'queues', shape.queue, queue .. line)
-  end
+  open_line(shape.lane, shape.queue, shape.runtime)
   shape.job = {
     state = PENDING, stop = 0, lane = shape.lane, waits = 0, children = 0, starts = 0, refunds = 0,
     priority = shape.priority, retries = shape.retries, created = now,

@@ -14,6 +14,12 @@ local function written(job)
     #job.limit, job.limit)
 end
 
+-- A record that came with gaps for the time it was made (bytes 22 to 29) and its place (62 to 69).
+local function filled(record, place)
+  return string.sub(record, 1, 21) .. pack('<d', now) .. string.sub(record, 30, 61) .. pack('<I8', place)
+    .. string.sub(record, 70)
+end
+
 local function read(record)
   local state, stop, lane, waits, children, starts, refunds, priority, retries, created, due, expires, started,
     finished, place, ended, worker, queue, runtime, key, code, limit = parse(RECORD, record)

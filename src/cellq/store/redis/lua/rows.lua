@@ -10,7 +10,7 @@ end
 local FIELDS = {['0'] = 'p', ['2'] = 'r', ['3'] = 'e'}
 
 local function row(id, parts)
-  local fields = {'v', 'm', 'o', 'f'}
+  local fields = {'v', 'm', 'o', 'f', 'x'}
   for part in string.gmatch(parts, '.') do
     fields[#fields + 1] = FIELDS[part] or '-'
   end
