@@ -340,3 +340,17 @@ def test_nothing_is_a_returned_that_changes_nothing() -> None:
     space = {"a": 1}
     assert merge(coming_back.nothing(), space, None).set_names == ()
     assert space == {"a": 1}
+
+
+def test_a_value_that_cannot_be_put_together_at_home_costs_its_own_name_only() -> None:
+    space = notebook(
+        "class Far:\n    def __reduce__(self):\n        return far, ()\n"
+        "def far():\n    raise LookupError('not here')\nmine = [1]"
+    )
+    packed = pack("lost = Far()\nmine.append(2)\nfound = {'mine': mine}", space)
+    merged = merge(away(packed), space, packed.snapshot)
+    assert merged.left_behind == {"lost": "it cannot be put together here (LookupError: not here)"}
+    assert set(merged.set_names) == {"mine", "found"}
+    assert space["mine"] == [1, 2]
+    assert space["found"]["mine"] is space["mine"]
+    assert "lost" not in space

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from hashlib import sha512
 from importlib import import_module
 from typing import Any
@@ -136,9 +137,13 @@ def _apply_params(state: Any) -> None:
 
 
 def _colormaps() -> dict[str, object]:
-    """Those that the notebook has registered."""
+    """Those that the notebook has registered; for seaborn's the name of the module that registers them."""
     maps = sys.modules["matplotlib"].colormaps
-    return {name: maps[name] for name in maps if name not in maps._builtin_cmaps}
+    seaborns = vars(sys.modules[_SEABORN]) if _SEABORN in sys.modules else {}
+    return {name: _SEABORN if name in seaborns else maps[name] for name in maps if name not in maps._builtin_cmaps}
+
+
+_SEABORN = "seaborn.cm"
 
 
 def _apply_colormaps(state: Any) -> None:
@@ -146,8 +151,12 @@ def _apply_colormaps(state: Any) -> None:
     for name, colours in state.items():
         if colours is GONE:
             maps.unregister(name)
-        else:
-            maps.register(colours, name=name, force=True)
+        elif isinstance(colours, str):
+            import_module(colours)
+        elif name not in maps or maps[name] != colours:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that there was one of this name
+                maps.register(colours, name=name, force=True)
 
 
 def _interactive() -> object:

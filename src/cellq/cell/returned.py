@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import FunctionType
-from typing import cast
+from typing import Any, cast
 
 from cellq.cell import ambient, figures, history, patches
 from cellq.cell.fingerprint import fingerprint
@@ -25,8 +26,9 @@ from cellq.cell.names import is_shell_name
 from cellq.cell.parcel import Before, Parcel, Snapshot, out
 from cellq.cell.parts import Arrivals, Pair, shared_memory
 from cellq.errors import NotPicklable
-from cellq.wire import files
+from cellq.wire import files, salvaging
 from cellq.wire.pickling import Pickled, dumps, loads
+from cellq.wire.salvaging import lost_in
 from cellq.wire.standins import memory_of
 
 _CODE = (type, FunctionType)
@@ -258,7 +260,7 @@ class Merged:
     Attributes:
         set_names: names bound, changed in place or deleted.
         skipped: names left alone because the user has rebound them since the cell was packed.
-        left_behind: names that could not travel, with the reason.
+        left_behind: names that could not travel, or not be put together here, with the reason.
         problems: imports and ambient state that could not be brought back, one line each.
     """
 
@@ -293,13 +295,13 @@ def merge(returned: Returned, namespace: dict[str, object], sent: Snapshot | Non
         problems += ambient.apply(state, first=True)
     problems += reload_modules(returned.reloaded)
     memo: dict[int, object] = {}
-    values = _load_dict(returned.names, namespace, memo.update)
+    values, lost = _load_what_can(returned.names, namespace, memo.update)
     _settle_in(values, list(sent.originals.own(returned.pairs, memo)))
     figures.reopen(values.pop(figures.FIGURES, None))
     problems += bring_modules(returned.modules)
     done = []
     for name in returned.assigned:
-        if name not in free:
+        if name not in free or name in lost:
             continue
         if name in returned.imports:
             try:
@@ -312,7 +314,7 @@ def merge(returned: Returned, namespace: dict[str, object], sent: Snapshot | Non
         _note(name, namespace, sent)
         done.append(name)
     for name in returned.changed:
-        if name not in free:
+        if name not in free or name in lost:
             continue
         if name not in namespace or not graft(namespace[name], values[name]):
             namespace[name] = values[name]
@@ -325,12 +327,12 @@ def merge(returned: Returned, namespace: dict[str, object], sent: Snapshot | Non
     problems += ambient.apply(state, first=False)
     for value in cast("list[object]", values.get(SHOWN, [])):
         history.remember(value, sent.execution_count, namespace)
-    if returned.shown and returned.value_name is not None:
+    if returned.shown and returned.value_name is not None and returned.value_name not in lost:
         held = namespace if returned.value_name in done else values
         history.remember(held[returned.value_name], sent.execution_count, namespace)
     history.page(returned.pages, namespace)
     skipped = tuple(name for name in names if name not in free)
-    return Merged(tuple(done), skipped, returned.left_behind, tuple(problems))
+    return Merged(tuple(done), skipped, {**returned.left_behind, **lost}, tuple(problems))
 
 
 def _is_free(name: str, namespace: Mapping[str, object], sent: Snapshot) -> bool:
@@ -367,13 +369,30 @@ def _settle_in(values: dict[str, object], came: Iterable[tuple[object, object, b
             substitution.inside(original)
 
 
+def _load_what_can(
+    pickled: Pickled, namespace: dict[str, object], noted: Callable[[dict[int, object]], object]
+) -> tuple[dict[str, object], dict[str, str]]:
+    """The values by name, and the names of those that cannot be put together, with the reason."""
+    try:
+        return _load_dict(pickled, namespace, noted), {}
+    except Exception:
+        values = _load_dict(pickled, namespace, noted, salvaging.Unpickler)
+    lost = {name: f"it cannot be put together here ({one})" for name in values if (one := lost_in(values[name]))}
+    for name in [name for name, value in namespace.items() if isinstance(value, salvaging.Lost)]:
+        del namespace[name]  # a function brought it
+    return {name: value for name, value in values.items() if name not in lost}, lost
+
+
 def _load_dict(
     pickled: Pickled,
     namespace: dict[str, object] | None,
     noted: Callable[[dict[int, object]], object] | None = None,
+    unpickler: Callable[..., Any] = pickle.Unpickler,
 ) -> dict[str, object]:
     with figures.closed():
-        loaded = loads(pickled.body, pickled.buffers, namespace=namespace, homeward=True, noted=noted)
+        loaded = loads(
+            pickled.body, pickled.buffers, namespace=namespace, homeward=True, noted=noted, unpickler=unpickler
+        )
     if not isinstance(loaded, dict):
         raise TypeError(f"names came back as {type(loaded).__name__}")
     return loaded

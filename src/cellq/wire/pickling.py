@@ -90,6 +90,7 @@ def loads(
     homeward: bool = False,
     noted: Callable[[dict[int, object]], object] | None = None,
     arrival: Arrival | None = None,
+    unpickler: Callable[..., Any] = pickle.Unpickler,
 ) -> Any:
     """The value again.
 
@@ -100,15 +101,16 @@ def loads(
         homeward: a result that comes back, where the receiver's own modules and classes are preferred.
         noted: takes the objects made, each by its place in the pickle, which is the one that `dumps` noted.
         arrival: gives what arrives in place of jobs.
+        unpickler: what reads it: see `salvaging`.
     """
     before = rebuilding.moment.loading
     rebuilding.moment.loading = rebuilding.Loading(namespace, homeward, arrival)
     try:
         if noted is None:
             return pickle.loads(body, buffers=buffers)
-        unpickler: Any = pickle.Unpickler(io.BytesIO(body), buffers=buffers)
-        value = unpickler.load()
-        noted(unpickler.memo.copy())
+        reading = unpickler(io.BytesIO(body), buffers=buffers)
+        value = reading.load()
+        noted(reading.memo.copy())
         return value
     finally:
         rebuilding.moment.loading = before
