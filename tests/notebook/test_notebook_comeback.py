@@ -95,8 +95,12 @@ def test_a_kernel_restart_mid_job(open_notebook: Callable[..., Notebook], artifa
     notebook.wait_for(2, "model is 42 completed")
 
 
-def test_cancel_after_a_kernel_restart(open_notebook: Callable[..., Notebook]) -> None:
-    notebook = open_notebook([LOAD, "%%enqueue job\nprint('on it')\nwhile True: time.sleep(0.1)", "job.state"])
+def test_cancel_after_a_kernel_restart_in_a_store_that_the_cell_has_named(
+    open_notebook: Callable[..., Notebook],
+) -> None:
+    notebook = open_notebook(
+        [LOAD, "%%enqueue job --url other.db\nprint('on it')\nwhile True: time.sleep(0.1)", "job.state"]
+    )
     notebook.run(0)
     notebook.run(1)
     notebook.wait_for(1, "on it", 60)

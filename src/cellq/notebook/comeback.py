@@ -3,7 +3,8 @@
 Those that have not ended are found in the store by where they come from. Those that ended while nobody was there are
 found in the notebook: a card that was saved with it and is not final belongs to a job whose end it has not seen, and
 what ended after it was saved it cannot have seen. A notebook is saved only now and then: so a kernel that sees a job
-end notes that in a small file per notebook.
+end notes that in a small file per notebook. In another one it notes the stores that cells have named (`--url`), but
+none with a password.
 """
 
 from __future__ import annotations
@@ -78,27 +79,48 @@ def left_behind(queue: Queue, here: Origin) -> list[Job[Any]]:
     return [queue.get(job_id) for job_id in sorted(ids)]
 
 
+def stores_of(notebook: str) -> list[str]:
+    """The URLs of the stores that cells of a notebook have named."""
+    try:
+        return list(dict.fromkeys(_record_of(notebook, "stores").read_text().split("\n")[:-1]))
+    except OSError:
+        return []
+
+
+def note_store(notebook: str, url: str) -> None:
+    """Note that a cell of this notebook has named a store.
+
+    Args:
+        url: as people see it.
+    """
+    if settings.HIDDEN not in url and not url.startswith("memory:") and url not in stores_of(notebook):
+        _note(_record_of(notebook, "stores"), url)
+
+
 def ends_seen(notebook: str) -> set[str]:
     """The ids of jobs of a notebook whose end a kernel has seen."""
     try:
-        return set(_record_of(notebook).read_text().split())
+        return set(_record_of(notebook, "ends").read_text().split())
     except OSError:
         return set()
 
 
 def see_end(notebook: str, job_id: str) -> None:
     """Note that a kernel has seen the end of a job of this notebook."""
-    path = _record_of(notebook)
+    _note(_record_of(notebook, "ends"), job_id)
+
+
+def _note(path: Path, line: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with path.open("a") as file:
-            file.write(f"{job_id}\n")
-    except OSError as error:  # a folder that cannot be written: then a restarted kernel tells of this job once more
-        log.info("cannot note that job %s has ended: %s", job_id, error)
+            file.write(f"{line}\n")
+    except OSError as error:  # a folder that cannot be written: then a restarted kernel knows less, or tells it twice
+        log.info("cannot note %s in %s: %s", line, path, error)
 
 
-def _record_of(notebook: str) -> Path:
-    return settings.home() / "ends" / f"{Origin.digest(notebook)}.txt"
+def _record_of(notebook: str, what: str) -> Path:
+    return settings.home() / what / f"{Origin.digest(notebook)}.txt"
 
 
 def told(rows: Sequence[Row]) -> str:

@@ -131,6 +131,8 @@ class Session:
                 notes.append(f"--once has no effect: {error}")
         queue = self.queue(url).with_options(options)
         job = CellJob(found or queue.push_cell(packed.parcel, task=f"cell [{count}]", origin=cell.text()))
+        if url is not None and cell.notebook and queue.url != self.queue().url:
+            comeback.note_store(cell.notebook, queue.url)
         row = job.row()
         there = found is not None or row.origin != cell.text()  # or another kernel was quicker
         if there:
@@ -176,8 +178,9 @@ class Session:
         found: list[Job[Any]] = []
 
         def look() -> None:
-            with contextlib.suppress(CellqError, ValueError):  # whoever enqueues something will be told
-                found.extend(comeback.left_behind(self.queue(), here))
+            for url in self._stores(here):
+                with contextlib.suppress(CellqError, ValueError):  # whoever enqueues something will be told
+                    found.extend(comeback.left_behind(self.queue(url), here))
 
         # A server that does not answer must not keep a notebook from being opened.
         looking = threading.Thread(target=look, name="cellq-comeback", daemon=True)
@@ -208,9 +211,24 @@ class Session:
         return shown
 
     def _find(self, job_id: str) -> Shown | None:
-        """A job whose card a page holds, if its kernel is gone."""
-        job = self.queue().get(job_id)
+        """A job whose card a page holds, if its kernel is gone.
+
+        Raises:
+            Expired, StoreUnavailable: it is nowhere.
+        """
+        *others, own = reversed(self._stores(Origin.here(self.namespace)))
+        for url in others:
+            with contextlib.suppress(CellqError):
+                return self._left(self.queue(url).get(job_id))
+        return self._left(self.queue(own).get(job_id))
+
+    def _left(self, job: Job[Any]) -> Shown | None:
         return None if Origin.of(job.row().origin).lives() else self._adopt(job)
+
+    def _stores(self, here: Origin) -> list[str | None]:
+        """Where jobs of this notebook may be: in its own store, and in those that its cells have named."""
+        named = comeback.stores_of(here.notebook) if here.notebook else []
+        return [None, *(url for url in named if not url.startswith("sqlite:") or settings.sqlite_path(url).exists())]
 
     def _expect(self, place: Place, sent: Snapshot | None) -> None:
         """Have the names of a cell's job come back when it has ended and `place` has shown it all."""
