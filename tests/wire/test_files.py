@@ -235,6 +235,17 @@ def test_an_archive_that_is_read_goes_on(tmp_path: Path) -> None:
         assert again.read("x") == b"content"
 
 
+@pytest.mark.parametrize("delete", [True, False])
+def test_a_temporary_file_that_is_closed_leaves_its_name(tmp_path: Path, delete: bool) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=tmp_path, delete=delete) as file:
+        file.write("a")
+    found = there({"file": file})["file"]
+    assert found.closed
+    assert found.name == file.name
+    del found
+    assert Path(file.name).exists() is not delete
+
+
 def test_csv_readers_and_writers(path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, delimiter=";")

@@ -227,7 +227,17 @@ def _as_it_is(path: str, flags: int) -> int:
 def _temporary(file: Any) -> Reduction:
     if not file.closed:  # whoever lets go of it first deletes it
         raise OSError(f"a temporary file ({file.name!r})")
-    return NotImplemented
+    return closed_temporary, (file.file, file.name, getattr(file, "delete", None))
+
+
+def closed_temporary(file: Any, name: str, delete: bool | None) -> Any:
+    """A temporary file that is closed, and with that deleted if it was to be: what is left is its name."""
+    import tempfile
+
+    new = tempfile._TemporaryFileWrapper(file, name, delete=False)
+    if delete is not None:
+        new.delete = delete
+    return new
 
 
 def _archive(archive: Any) -> Reduction:
