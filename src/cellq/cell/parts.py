@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from types import CellType, FunctionType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 from cellq.cell.fingerprint import fingerprint
@@ -44,6 +44,17 @@ def _is_part(thing: Any) -> bool:
     if isinstance(thing, _NO_PARTS):  # most objects of most pickles
         return False
     return isinstance(thing, _PARTS) or is_known_kind(thing) or all_in_attributes(type(thing))
+
+
+def _parts_among(things: Iterable[tuple[int, object]]) -> Iterator[tuple[int, object]]:
+    """Those that are parts, with their places. It is a matter of the type, of which there are few."""
+    kinds: dict[type, bool] = {}
+    for place, thing in things:
+        kind = type(thing)
+        if kind not in kinds:
+            kinds[kind] = _is_part(thing)
+        if kinds[kind]:
+            yield place, thing
 
 
 def _one_step_down(namespace: Mapping[str, object]) -> Iterator[object]:
@@ -85,12 +96,11 @@ class Originals:
         """Learn the places; `memo` is the pickler's."""
         if len(memo) > MOST:
             return
-        for place, thing in memo.values():
-            if _is_part(thing):
-                try:
-                    self._held[place] = ref(thing)
-                except TypeError:
-                    self._held[place] = thing
+        for place, thing in _parts_among(memo.values()):
+            try:
+                self._held[place] = ref(thing)
+            except TypeError:
+                self._held[place] = thing
 
     def at(self, place: int) -> object:
         """The object; None when it is gone."""
@@ -110,14 +120,14 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, object, object]] = {}  # objects are held: an id must not be used again
+        self._kinds: dict[type, _Kind] = {}
 
     def take(self, memo: Mapping[int, object]) -> None:
         """Learn the places; `memo` is the unpickler's."""
         if len(memo) > MOST:
             return
-        for place, thing in memo.items():
-            if _is_part(thing):
-                self._known[id(thing)] = (place, thing, mark(thing))
+        for place, thing in _parts_among(memo.items()):
+            self._known[id(thing)] = (place, thing, self._mark(thing))
 
     def pairs(self, memo: Mapping[int, tuple[int, object]]) -> tuple[Pair, ...]:
         """What goes home, as far as it came from there; `memo` is the pickler's."""
@@ -125,11 +135,30 @@ class Arrivals:
         for ident, (home, thing) in memo.items():
             known = self._known.get(ident)
             if known is not None and known[1] is thing:
-                found.append((home, known[0], not _same(known[2], mark(thing))))
+                found.append((home, known[0], not _same(known[2], self._mark(thing))))
         return tuple(found)
 
+    def _mark(self, thing: Any) -> object:
+        kind = type(thing)
+        if kind not in self._kinds:
+            poured = is_known_kind(thing) and not isinstance(thing, SimpleNamespace)
+            self._kinds[kind] = _Kind(poured, slot_names(kind))
+        return _marked(thing, self._kinds[kind])
 
-def mark(thing: Any) -> object:
+
+class _Kind(NamedTuple):
+    """What is asked of the type of each of many objects.
+
+    Attributes:
+        poured: of a library, and its content can be poured.
+        slots: see `slot_names`.
+    """
+
+    poured: bool
+    slots: list[str]
+
+
+def _marked(thing: Any, kind: _Kind) -> object:
     """What an object holds, one step deep; compared by `_same`, which looks at identities."""
     if isinstance(thing, _FIXED):
         return None
@@ -149,7 +178,7 @@ def mark(thing: Any) -> object:
             return []
     elif isinstance(thing, FunctionType):
         parts += [thing.__code__, thing.__defaults__, thing.__kwdefaults__]
-    elif is_known_kind(thing) and not isinstance(thing, SimpleNamespace):
+    elif kind.poured:
         return fingerprint(thing)
     own = getattr(thing, "__dict__", None)
     if type(own) is dict:
@@ -157,7 +186,7 @@ def mark(thing: Any) -> object:
         traits = own.get("_trait_values")  # of traitlets, which puts a copy of it into the pickle
         if type(traits) is dict:
             parts += [*traits.keys(), *traits.values()]
-    for name in slot_names(type(thing)):
+    for name in kind.slots:
         parts.append(getattr(thing, name, None))
     return parts
 
