@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import random
 import sys
@@ -354,3 +355,17 @@ def test_a_value_that_cannot_be_put_together_at_home_costs_its_own_name_only() -
     assert space["mine"] == [1, 2]
     assert space["found"]["mine"] is space["mine"]
     assert "lost" not in space
+
+
+def test_a_collector_that_was_stopped_is_stopped_on_the_other_side_as_well() -> None:
+    space = notebook("import gc")
+    try:
+        gc.disable()
+        packed = pack("seen = gc.isenabled(); gc.enable()", space)
+        gc.enable()  # as in another process
+        returned = away(packed)
+        gc.disable()
+        merge(returned, space, packed.snapshot)
+        assert (space["seen"], gc.isenabled()) == (False, True)
+    finally:
+        gc.enable()

@@ -21,7 +21,6 @@ from weakref import WeakSet, ref
 from cellq.cell import ambient, figures, history, patches
 from cellq.cell.closure import Needs, needed
 from cellq.cell.fingerprint import fingerprint
-from cellq.cell.garbage import uncollected
 from cellq.cell.imports import Import, bring_modules, import_of, specs, submodules
 from cellq.cell.names import analyse
 from cellq.cell.parts import Arrivals, Originals, shared_memory
@@ -114,7 +113,6 @@ out: WeakSet[Snapshot] = WeakSet()
 """Snapshots of the cells that have not come back; `merge` takes them off, and so does letting go of one."""
 
 
-@uncollected()
 def pack(
     source: str,
     namespace: Mapping[str, object],
@@ -310,7 +308,6 @@ class Before:
     problems: list[str]
 
 
-@uncollected()
 def unpack(parcel: Parcel, namespace: dict[str, object]) -> Before:
     """Put a parcel's names and state in force; `namespace` is the `__dict__` of this process's `__main__`.
 

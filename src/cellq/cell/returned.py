@@ -20,7 +20,6 @@ from typing import Any, cast
 
 from cellq.cell import ambient, figures, history, patches
 from cellq.cell.fingerprint import fingerprint
-from cellq.cell.garbage import uncollected
 from cellq.cell.grafting import Substitution, graft, ndarrays
 from cellq.cell.imports import Import, bring_modules, import_of, reload_modules, reloaded, submodules
 from cellq.cell.names import is_shell_name
@@ -110,7 +109,6 @@ def nothing() -> Returned:
     return Returned(names=dumps({}))
 
 
-@uncollected()
 def collect(
     namespace: Mapping[str, object],
     parcel: Parcel,
@@ -276,7 +274,6 @@ _written: dict[tuple[int, str], tuple[int, int]] = {}
 """Which job wrote a name last: (id of the namespace, name) → (serial of its snapshot, id of the object)."""
 
 
-@uncollected()
 def merge(returned: Returned, namespace: dict[str, object], sent: Snapshot | None) -> Merged:
     """Bring what a cell did into the notebook's namespace; call it between cells.
 
