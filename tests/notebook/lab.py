@@ -143,6 +143,11 @@ class Notebook:
         page.goto(f"{lab.url}/{PLACES[app]}/{name}")
         self._opened()
 
+    @property
+    def path(self) -> pathlib.Path:
+        """Its file."""
+        return self.lab.root / self.name
+
     def _opened(self) -> None:
         ready = "return panel?.sessionContext?.session?.kernel?.status === 'idle' && !!panel.content.model"
         self.until(lambda: self._quietly(ready), "the notebook is open and its kernel idle", 90)
@@ -227,7 +232,7 @@ class Notebook:
     def save(self) -> Any:
         """Save; gives the notebook as it is on disk."""
         self.js("await panel.context.save(); return 0")
-        return nbformat.read(self.lab.root / self.name, as_version=4)
+        return nbformat.read(self.path, as_version=4)
 
     def screenshot(self, path: pathlib.Path) -> None:
         """A picture of what is on screen."""

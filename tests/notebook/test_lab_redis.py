@@ -59,7 +59,7 @@ def test_a_cells_life_on_a_server(
     button = notebook.cell(1).get_by_role("button", name="Cancel fit")
     notebook.until(lambda: button.count() == 1, "the card is alive after the reload")
     notebook.screenshot(artifacts / "redis-reloaded.png")
-    (notebook.lab.root / notebook.name).with_name("go").touch()
+    notebook.path.with_name("go").touch()
     notebook.wait_for(1, "completed")
     notebook.until(
         lambda: (

@@ -29,7 +29,7 @@ model
 
 def go(notebook: Notebook, step: int) -> None:
     """Let the job take its next step."""
-    (notebook.lab.root / notebook.name).with_name(f"go-{step}").touch()
+    notebook.path.with_name(f"go-{step}").touch()
 
 
 def reload(notebook: Notebook) -> None:
@@ -124,7 +124,7 @@ def test_a_page_that_was_closed_finds_what_ended_meanwhile(open_notebook: Callab
     notebook.page.close()
     go(notebook, 1)
     go(notebook, 2)
-    with cellq.Queue((notebook.lab.root / notebook.name).parent / ".cellq" / "jobs.db") as queue:
+    with cellq.Queue(notebook.path.parent / ".cellq" / "jobs.db") as queue:
         assert queue.jobs()[0].wait(60)
     again = notebook.reopen()
     again.wait_for(1, "third")
@@ -145,7 +145,7 @@ def test_what_was_never_saved_is_there_after_a_crash_of_the_page(open_notebook: 
     alive(again, 1)
     again.page.close()
     go(notebook, 2)
-    with cellq.Queue((notebook.lab.root / notebook.name).parent / ".cellq" / "jobs.db") as queue:
+    with cellq.Queue(notebook.path.parent / ".cellq" / "jobs.db") as queue:
         assert queue.jobs()[0].wait(60)
     again = notebook.reopen()
     again.wait_for(1, "third")
@@ -186,7 +186,7 @@ def test_coming_back_an_hour_later_shows_everything(
     notebook.lab.end_kernels()
     go(notebook, 1)
     go(notebook, 2)
-    with cellq.Queue((notebook.lab.root / notebook.name).parent / ".cellq" / "jobs.db") as queue:
+    with cellq.Queue(notebook.path.parent / ".cellq" / "jobs.db") as queue:
         assert queue.jobs()[0].wait(60)
     again = notebook.reopen()
     again.run(0)

@@ -21,7 +21,7 @@ jobs"""
 
 def go(notebook: Notebook, step: int) -> None:
     """Let twenty more jobs run."""
-    (notebook.lab.root / notebook.name).with_name(f"go-{step}").touch()
+    notebook.path.with_name(f"go-{step}").touch()
 
 
 def alive(notebook: Notebook) -> None:
@@ -43,7 +43,7 @@ def ended(notebook: Notebook) -> None:
     """Let all jobs of the notebook run and wait for them, without it."""
     go(notebook, 1)
     go(notebook, 2)
-    with cellq.Queue((notebook.lab.root / notebook.name).parent / ".cellq" / "jobs.db") as queue:
+    with cellq.Queue(notebook.path.parent / ".cellq" / "jobs.db") as queue:
         assert cellq.wait(queue.jobs(), 60).not_done == set()
 
 

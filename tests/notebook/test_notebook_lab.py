@@ -14,7 +14,7 @@ UNTIL_GO = "while not pathlib.Path('go').exists(): time.sleep(0.02)"
 
 def go(notebook: Notebook) -> None:
     """Let the jobs go on that wait."""
-    (notebook.lab.root / notebook.name).with_name("go").touch()
+    notebook.path.with_name("go").touch()
 
 
 def index_of(notebook: Notebook, words: str) -> int:

@@ -109,7 +109,7 @@ def test_jobs_speak_at_once_each_below_its_cell_while_another_cell_blocks(
     notebook.wait_for(1, "a 1")
     notebook.wait_for(2, "b 1")
     assert "free" not in notebook.text(3), "the output came only after the blocking cell"
-    (notebook.lab.root / notebook.name).with_name("go").touch()
+    notebook.path.with_name("go").touch()
     notebook.wait_for(3, "free")
     for index, name in ((1, "a"), (2, "b")):
         notebook.wait_for(index, "completed")

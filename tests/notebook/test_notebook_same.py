@@ -58,7 +58,6 @@ def test_a_loop_is_running_as_in_the_notebook(front: Frontend) -> None:
 
 
 def test_loops_that_the_notebook_has_let_nest_do_so_in_its_cells(front: Frontend) -> None:
-    pytest.importorskip("nest_asyncio2")
     front.run("%%enqueue --wait\nimport nest_asyncio2\nnest_asyncio2.apply()")
     front.run("import asyncio\nasync def work(): return 7")
     assert front.run("%%enqueue --wait\nprint(asyncio.run(work()))").printed == "7\n"

@@ -39,7 +39,7 @@ def salvaged(**values: object) -> dict[str, Any]:
     pickled = dumps(values)
     with pytest.raises(LookupError, match="not here"):
         loads(pickled.body, pickled.buffers)
-    found = loads(pickled.body, pickled.buffers, noted=lambda memo: None, unpickler=Unpickler)
+    found = loads(pickled.body, pickled.buffers, unpickler=Unpickler)
     assert isinstance(found, dict)
     return found
 
@@ -68,7 +68,7 @@ def test_a_class_that_is_not_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         thing = importlib.import_module("only_there").Thing
         pickled = dumps({"things": [thing(), thing()], "good": 1})
     monkeypatch.delitem(sys.modules, "only_there")
-    found = loads(pickled.body, pickled.buffers, noted=lambda memo: None, unpickler=Unpickler)
+    found = loads(pickled.body, pickled.buffers, unpickler=Unpickler)
     assert found["good"] == 1
     assert str(lost_in(found["things"])) == "ModuleNotFoundError: No module named 'only_there'"
 

@@ -41,9 +41,10 @@ def fingerprint(value: Any) -> int | None:
         if isinstance(value, FunctionType):
             return _of_parts(function_parts(value))
         if isinstance(value, type):
+            if value.__module__ != "__main__":
+                return None
             others = [f"{other.__module__}.{other.__qualname__}" for other in registered_with(value)]
-            parts: object = [class_parts(value), others] if others else class_parts(value)
-            return _of_parts(parts) if value.__module__ == "__main__" else None
+            return _of_parts([class_parts(value), others] if others else class_parts(value))
         return _of_pickle(value)
     except (NotPicklable, RecursionError, ValueError):
         return None

@@ -26,7 +26,6 @@ from cellq.wire import caches, files, instances
 from cellq.wire.standins import DICT_VIEWS, cursor_of, memory_of, offset, same_database, view_of, view_of_dict, viewed
 
 _BUDGET = 200_000  # objects looked at; beyond it a reference to an input may stay a reference to a copy
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement
 _ATOMS = (str, bytes, int, float, complex, bool, type(None), range, ModuleType)
 
 
@@ -68,14 +67,14 @@ def all_in_attributes(kind: Any) -> bool:
     if kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__:
         return False
     setter = getattr(kind, "__setstate__", None)
-    if not kind.__flags__ & _HEAP_TYPE or not (setter is None or isinstance(setter, FunctionType)):
+    if not instances.is_written(kind) or not (setter is None or isinstance(setter, FunctionType)):
         return False
     # A type made in C (`sqlite3.Connection`) has neither a place for attributes nor slots.
     return all(base.__dictoffset__ or "__slots__" in vars(base) for base in kind.__mro__[:-1])
 
 
 def _pour_attributes(own: Any, copy: Any) -> bool:
-    slots = slot_names(type(own))
+    slots = instances.slot_names(type(own))
     for name in slots:
         if hasattr(copy, name):
             object.__setattr__(own, name, getattr(copy, name))
@@ -87,15 +86,6 @@ def _pour_attributes(own: Any, copy: Any) -> bool:
         own.__dict__.update(held)
         return True
     return bool(slots)
-
-
-def slot_names(kind: type) -> list[str]:
-    """The attributes that instances of a class have in slots."""
-    found: list[str] = []
-    for base in kind.__mro__:
-        slots = vars(base).get("__slots__", ())
-        found += (slots,) if isinstance(slots, str) else slots
-    return [name for name in found if name not in ("__dict__", "__weakref__")]
 
 
 def _loaded(module: str, *names: str) -> tuple[type, ...]:
@@ -295,7 +285,7 @@ class Substitution:
         else:
             if type(getattr(item, "__dict__", None)) is dict:
                 self._replace(list(item.__dict__.items()), item.__dict__.__setitem__)
-            for name in slot_names(type(item)):
+            for name in instances.slot_names(type(item)):
                 self._replace([(name, getattr(item, name, None))], partial(object.__setattr__, item))
         return self._seen[id(item)]
 

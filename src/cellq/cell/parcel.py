@@ -171,7 +171,7 @@ def pack(
         attributes=needs.attributes,
         stores=names.stores,
         place=dumps({name: value for name, value in sent.items() if name in firsts}, label="ambient state"),
-        state=_pickle_state({name: value for name, value in sent.items() if name not in firsts}),
+        state=pickle_state({name: value for name, value in sent.items() if name not in firsts}),
         outputs=None if outputs is None else tuple(outputs),
     )
     warnings = [f"nothing defines {', '.join(sorted(needs.missing - skipped))}"] if needs.missing - skipped else []
@@ -233,7 +233,8 @@ def _dump(values: Mapping[str, object], originals: Originals) -> Pickled:
     )
 
 
-def _pickle_state(state: ambient.State) -> Pickled:
+def pickle_state(state: ambient.State) -> Pickled:
+    """One pickle of as much ambient state as can travel."""
     try:
         return dumps(state, label="ambient state", anew=True)
     except NotPicklable:

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 from cellq.cell.fingerprint import fingerprint
-from cellq.cell.grafting import all_in_attributes, is_known_kind, slot_names
+from cellq.cell.grafting import all_in_attributes, is_known_kind
+from cellq.wire import instances
 from cellq.wire.standins import memory_of
 
 _WIDTH = 1_000  # items looked at in one container
@@ -142,7 +143,7 @@ class Arrivals:
         kind = type(thing)
         if kind not in self._kinds:
             poured = is_known_kind(thing) and not isinstance(thing, SimpleNamespace)
-            self._kinds[kind] = _Kind(poured, slot_names(kind))
+            self._kinds[kind] = _Kind(poured, instances.slot_names(kind))
         return _marked(thing, self._kinds[kind])
 
 
@@ -151,7 +152,7 @@ class _Kind(NamedTuple):
 
     Attributes:
         poured: of a library, and its content can be poured.
-        slots: see `slot_names`.
+        slots: see `instances.slot_names`.
     """
 
     poured: bool

@@ -23,12 +23,11 @@ from cellq.cell.fingerprint import fingerprint
 from cellq.cell.grafting import Substitution, graft, ndarrays
 from cellq.cell.imports import Import, bring_modules, import_of, reload_modules, reloaded, submodules
 from cellq.cell.names import is_shell_name
-from cellq.cell.parcel import Before, Parcel, Snapshot, out
+from cellq.cell.parcel import Before, Parcel, Snapshot, out, pickle_state
 from cellq.cell.parts import Arrivals, Pair, shared_memory
 from cellq.errors import NotPicklable
 from cellq.wire import files, salvaging
 from cellq.wire.pickling import Pickled, dumps, loads
-from cellq.wire.salvaging import lost_in
 from cellq.wire.standins import memory_of
 
 _CODE = (type, FunctionType)
@@ -163,7 +162,7 @@ def collect(
         reloaded=reloaded(before.specs),
         modules=submodules((found.module for found in homes), parcel.attributes),
         left_behind=left,
-        state=_pickle_state(state) if state else None,
+        state=pickle_state(state) if state else None,
         value_name=value_name if value_name in kept else None,
         value_problem=problem or left.get(value_name or "", ""),
         shown=is_shown,
@@ -220,20 +219,6 @@ def _pickle(
     for name in [name for name, reason in left.items() if not reason]:
         del left[name]
     return pickled, kept, tuple(pairs)
-
-
-def _pickle_state(state: ambient.State) -> Pickled:
-    try:
-        return dumps(state, label="ambient state", anew=True)
-    except NotPicklable:
-        kept = {}
-        for name, value in state.items():
-            try:
-                dumps(value, label=f"`{name}`", anew=True)
-            except NotPicklable:
-                continue
-            kept[name] = value
-        return dumps(kept, label="ambient state", anew=True)
 
 
 def value_of(returned: Returned, namespace: dict[str, object] | None = None) -> object:
@@ -377,10 +362,11 @@ def _load_what_can(
         return _load_dict(pickled, namespace, noted), {}
     except Exception:
         values = _load_dict(pickled, namespace, noted, salvaging.Unpickler)
-    lost = {name: f"it cannot be put together here ({one})" for name in values if (one := lost_in(values[name]))}
+    lost = {name: found for name, value in values.items() if (found := salvaging.lost_in(value))}
     for name in [name for name, value in namespace.items() if isinstance(value, salvaging.Lost)]:
         del namespace[name]  # a function brought it
-    return {name: value for name, value in values.items() if name not in lost}, lost
+    told = {name: f"it cannot be put together here ({found})" for name, found in lost.items()}
+    return {name: value for name, value in values.items() if name not in lost}, told
 
 
 def _load_dict(

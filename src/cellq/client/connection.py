@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import sys
-import threading
 import weakref
 from asyncio import CancelledError, Lock, Task, create_task, gather, shield
 from collections.abc import Coroutine, Mapping, Sequence
@@ -85,14 +84,13 @@ class Connection:
         self.window = 1  # how many jobs are read ahead; this and the next belong to `record`
         self.latest: weakref.ref[Any] | None = None
         self._begin(open_store(self.full_url) if store is None else store)
-        with _making:
-            _made.add(self)
+        _made[id(self)] = self
 
     @staticmethod
     def known(url: str) -> Connection | None:
         """One that this process has to a store, of which only the URL for people is known."""
-        with _making:
-            return next((one for one in _made if one.url == url), None)
+        held = (reference() for reference in _made.valuerefs())  # a list: others may come meanwhile
+        return next((one for one in held if one is not None and one.url == url), None)
 
     def _begin(self, store: Store) -> None:
         self._session = _Session(store)
@@ -217,8 +215,7 @@ async def _close_quietly(closing: Coroutine[Any, Any, None]) -> None:
 
 
 _orphans: list[object] = []
-_making = threading.Lock()
-_made: weakref.WeakSet[Connection] = weakref.WeakSet()
+_made: weakref.WeakValueDictionary[int, Connection] = weakref.WeakValueDictionary()
 
 
 @functools.lru_cache(maxsize=2)

@@ -216,11 +216,14 @@ class Session:
         Raises:
             Expired, StoreUnavailable: it is nowhere.
         """
-        *others, own = reversed(self._stores(Origin.here(self.namespace)))
-        for url in others:
-            with contextlib.suppress(CellqError):
-                return self._left(self.queue(url).get(job_id))
-        return self._left(self.queue(own).get(job_id))
+        own, *others = self._stores(Origin.here(self.namespace))
+        try:
+            return self._left(self.queue(own).get(job_id))
+        except CellqError:
+            for url in others:
+                with contextlib.suppress(CellqError):
+                    return self._left(self.queue(url).get(job_id))
+            raise
 
     def _left(self, job: Job[Any]) -> Shown | None:
         return None if Origin.of(job.row().origin).lives() else self._adopt(job)

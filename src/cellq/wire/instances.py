@@ -22,7 +22,7 @@ _FIXED = (str, bytes, int, float, complex, tuple, frozenset)
 _BASES: tuple[type, ...] = (OrderedDict, defaultdict, Counter, dict, list, set, deque, bytearray, *_FIXED, object)
 _FACTORY: Any = vars(defaultdict)["default_factory"]
 _LENGTH: Any = vars(deque)["maxlen"]
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a `class` statement
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _SEEN_TO = frozenset(
     {"__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__"}
 )
@@ -44,7 +44,7 @@ def how(kind: type, by_value: Callable[[type], bool]) -> Make | None:
     """
     if kind is Counter:  # `typing.Counter("abc")` has an attribute, which Counter's own pickle drops
         return Make(Counter, ())
-    if not kind.__flags__ & _HEAP_TYPE:
+    if not is_written(kind):
         return None
     base = next(found for found in kind.__mro__ if found in _BASES)
     own = [cls for cls in kind.__mro__ if cls not in base.__mro__ and cls.__module__ not in _TRANSPARENT]
@@ -52,7 +52,7 @@ def how(kind: type, by_value: Callable[[type], bool]) -> Make | None:
         return None
     fields = hasattr(kind, "_make")  # a named tuple brings `__getnewargs__`, and it is no notebook that wrote it
     methods = {name for cls in own for name in vars(cls)} - ({"__getnewargs__"} if fields else set())
-    slots = tuple(slot for cls in own for slot in _slots(cls))
+    slots = tuple(slot_names(kind))
     if not methods.isdisjoint(_SEEN_TO):
         return None
     if base is object:
@@ -63,12 +63,22 @@ def how(kind: type, by_value: Callable[[type], bool]) -> Make | None:
     return Make(base, slots)
 
 
-def _slots(cls: type) -> list[str]:
+def slot_names(kind: type) -> list[str]:
+    """The attributes that instances of a class have in slots, those of its bases as well."""
+    return [name for cls in kind.__mro__ for name in _own_slots(cls)]
+
+
+def _own_slots(cls: type) -> list[str]:
     slots = vars(cls).get("__slots__", ())
     names = (slots,) if isinstance(slots, str) else slots
     hidden = cls.__name__.lstrip("_")
     mangled = [f"_{hidden}{name}" if name.startswith("__") and not name.endswith("__") else name for name in names]
     return [name for name in mangled if name in vars(cls) and name not in ("__dict__", "__weakref__")]
+
+
+def is_written(kind: type) -> bool:
+    """Whether a `class` statement made it, and not C."""
+    return bool(kind.__flags__ & _HEAP_TYPE)
 
 
 def reduce(thing: Any, make: Make) -> Reduction:

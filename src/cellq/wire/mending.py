@@ -10,7 +10,7 @@ from __future__ import annotations
 import copyreg
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FunctionType, MappingProxyType, MethodType
 from typing import Any
@@ -21,13 +21,17 @@ _SMALL_ARRAY = 64 << 10
 """Bytes of an array up to which it is copied on arrival, so that it owns its memory."""
 
 
-def _bunch(bunch: Any) -> Reduction:
-    return copyreg.__newobj__, (type(bunch),), vars(bunch), None, iter(bunch.items()), set_attributes  # type: ignore[attr-defined]
+def _of_attributes(thing: Any, items: Iterator[tuple[Any, Any]] | None = None) -> Reduction:
+    return copyreg.__newobj__, (type(thing),), vars(thing), None, items, set_attributes  # type: ignore[attr-defined]
 
 
 def set_attributes(thing: Any, attributes: dict[str, Any]) -> None:
     """Give a thing its attributes past its own `__setstate__`: scikit-learn's Bunch has one that drops them."""
     vars(thing).update(attributes)
+
+
+def _bunch(bunch: Any) -> Reduction:
+    return _of_attributes(bunch, iter(bunch.items()))
 
 
 def widget(widget: Any) -> Reduction:
@@ -173,27 +177,25 @@ def pencil_on(kind: Any, image: Any, mode: str, settings: dict[str, Any]) -> Any
 
 def patsy(part: Any) -> Reduction:
     """How to make a part of a formula anew: of its attributes, which is all it is."""
-    if "__getstate__" not in vars(type(part)):  # that of patsy refuses
-        return NotImplemented
-    return copyreg.__newobj__, (type(part),), vars(part), None, None, set_attributes  # type: ignore[attr-defined]
+    refuses = "__getstate__" in vars(type(part))
+    return _of_attributes(part) if refuses else NotImplemented
 
 
 def _model_data(data: Any) -> Reduction:
-    if not type(getattr(data, "model_spec", None)).__module__.startswith("patsy."):
-        return NotImplemented
-    return copyreg.__newobj__, (type(data),), vars(data), None, None, set_attributes  # type: ignore[attr-defined]
+    of_formula = type(getattr(data, "model_spec", None)).__module__.startswith("patsy.")
+    return _of_attributes(data) if of_formula else NotImplemented
 
 
 BY_NAME: Mapping[str, Callable[[Any], Reduction]] = MappingProxyType(
     {
         "PIL.ImageDraw.ImageDraw": _pencil,
         "argparse.ArgumentParser": _parser,
+        "nt.DirEntry": _directory_entry,
         "numpy.ma.MaskedArray": _masked,
+        "numpy.ma.core.MaskedArray": _masked,
         "numpy.memmap": _memmap,
         "numpy.ndarray": owner,
         "posix.DirEntry": _directory_entry,
-        "nt.DirEntry": _directory_entry,
-        "numpy.ma.core.MaskedArray": _masked,
         "sklearn.utils._bunch.Bunch": _bunch,
         "statsmodels.base.data.ModelData": _model_data,
         "statsmodels.base.data.PandasData": _model_data,

@@ -106,11 +106,12 @@ def loads(
     before = rebuilding.moment.loading
     rebuilding.moment.loading = rebuilding.Loading(namespace, homeward, arrival)
     try:
-        if noted is None:
+        if noted is None and unpickler is pickle.Unpickler:
             return pickle.loads(body, buffers=buffers)
         reading = unpickler(io.BytesIO(body), buffers=buffers)
         value = reading.load()
-        noted(reading.memo.copy())
+        if noted is not None:
+            noted(reading.memo.copy())
         return value
     finally:
         rebuilding.moment.loading = before

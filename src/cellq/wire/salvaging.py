@@ -48,15 +48,15 @@ def _making(step: _Step, takes: int) -> _Step:
     """A step that takes so many things off the stack and puts one there."""
 
     def careful(self: Any) -> None:
-        height = len(self.stack)
-        needed = [thing for thing in self.stack[-takes:] if isinstance(thing, Lost)]
-        try:
-            if needed:
-                raise needed[0].error
-            step(self)
-        except Exception as error:
-            del self.stack[height - takes :]
-            self.stack.append(needed[0] if needed else Lost(error))
+        height = len(self.stack) - takes
+        made = next((thing for thing in self.stack[height:] if isinstance(thing, Lost)), None)
+        if made is None:
+            try:
+                step(self)
+                return
+            except Exception as error:
+                made = Lost(error)
+        self.stack[height:] = [made]
 
     return careful
 

@@ -54,7 +54,7 @@ def push(
         arm: the topic whose next ring the caller wants to hear.
     """
     topic = b"" if arm is None else b"%d" % arm
-    if len(messages) == 1 and len(code) <= 1 and not messages[0].inputs:
+    if len(messages) == 1 and not messages[0].inputs and code.keys() <= {messages[0].code}:
         (message,), (payload,) = messages, payloads
         body = code.get(message.code, b"") if message.code else b""
         plain = _plain(_shape(message))
