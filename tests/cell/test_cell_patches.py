@@ -63,3 +63,18 @@ def test_a_new_attribute_goes_when_the_cell_has_deleted_it() -> None:
     assert json.fast == 1  # type: ignore[attr-defined]
     ambient.apply(ambient.difference({"attributes of modules": state()}, {"attributes of modules": {}}))
     assert not hasattr(json, "fast")
+
+
+def test_what_was_set_before_it_was_watched_travels() -> None:
+    json.fast = True  # type: ignore[attr-defined]
+    patches.watch(["json.fast"], {"json": json}, done=True)
+    assert state() == {("json", "", "fast"): True}
+
+
+def test_what_a_cell_imports_and_changes_is_watched_before_it_does() -> None:
+    names = analyse(
+        "import textwrap as t\nfrom json import decoder as d\nt.width = d.JSONDecoder.shout = 1", transform=False
+    )
+    assert {"textwrap:width", "json:decoder.JSONDecoder.shout"} <= names.stores
+    patches.watch(names.stores, {}, importing=True)
+    assert set(patches._first) == {("textwrap", "", "width"), ("json.decoder", "JSONDecoder", "shout")}

@@ -70,7 +70,7 @@ class Run:
 def plain(text: str) -> str:
     """Text without what differs between two processes: addresses, ids, colours."""
     text = re.sub(r"0x[0-9a-fA-F]{6,}", "0x", text.replace("\r\n", "\n"))  # a terminal's line ends, of `!command`
-    text = re.sub(r"/(plain|away)/nb|(?<=display_id=)[0-9a-f]{32}", "", text)
+    text = re.sub(r"/(plain|away)/nb|(?<=display_id=)[0-9a-f]{32}|(?<= id=')\d+", "", text)
     # Nobody sits before a worker's shell; a waiting notebook says it itself.
     text = re.sub(r"(?m)^.*UserWarning: To exit:.*\n.*\n", "", text)
     text = re.sub(r"\(<[^>]*>, line \d+\)", "", text)

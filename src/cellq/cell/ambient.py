@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 
-from cellq.cell import customs, figures, imported, interpreter, libraries, patches
+from cellq.cell import figures, formatters, imported, interpreter, libraries, magics, patches
 from cellq.cell.provider import GONE, Provider
 
 State = dict[str, object]
@@ -136,8 +136,9 @@ def providers() -> Mapping[str, Provider]:
         for provider in (
             *interpreter.PROVIDERS,
             *libraries.PROVIDERS,
+            *magics.PROVIDERS,
             *figures.PROVIDERS,
-            *customs.PROVIDERS,
+            *formatters.PROVIDERS,
             *patches.PROVIDERS,
         )
     }

@@ -22,7 +22,7 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 from cellq.cell.fingerprint import class_parts
-from cellq.wire import caches, files, instances
+from cellq.wire import caches, files, instances, mocks
 from cellq.wire.standins import DICT_VIEWS, cursor_of, memory_of, offset, same_database, view_of, view_of_dict, viewed
 
 _BUDGET = 200_000  # objects looked at; beyond it a reference to an input may stay a reference to a copy
@@ -37,12 +37,17 @@ def graft(own: Any, copy: Any) -> bool:
     """
     if own is copy:
         return True
-    if type(own) is not type(copy):
+    if not of_one_kind(own, copy):
         return False
     try:
         return _pour(own, copy)
     except Exception:  # read-only arrays, guarded attributes: then the name is bound to the copy
         return False
+
+
+def of_one_kind(own: object, copy: object) -> bool:
+    """Whether two are of one type; each mock has one of its own."""
+    return type(own) is type(copy) or (mocks.is_double(own) and mocks.is_double(copy))
 
 
 def _pour(own: Any, copy: Any) -> bool:
@@ -187,6 +192,7 @@ def _pour_cell(own: Any, copy: Any) -> bool:
 _WAYS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Any], bool]], ...] = (
     (lambda own: type(own) in _loaded("numpy", "ndarray"), _pour_array),
     (lambda own: isinstance(own, _loaded("pandas", "DataFrame", "Series")), _pour_frame),
+    (mocks.is_double, mocks.pour),
     (lambda own: isinstance(own, SimpleNamespace), _pour_attributes),
     (lambda own: isinstance(own, _loaded("PIL.Image", "Image")), _pour_attributes),
     (lambda own: isinstance(own, _loaded("PIL.ImageDraw", "ImageDraw")), _pour_attributes),

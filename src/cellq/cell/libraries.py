@@ -167,10 +167,21 @@ def _apply_interactive(state: object) -> None:
     import_module("matplotlib").interactive(bool(state))  # `plt.ion` and `plt.ioff`
 
 
+_SETTINGS = (str, bool, set, list, tuple, dict)
+
+
 def _inline() -> dict[str, object]:
-    backend = sys.modules["matplotlib_inline.config"].InlineBackend
-    if not backend.initialized():
-        return {}
+    shell = sys.modules["IPython.core.getipython"].get_ipython()
+    backend: Any = getattr(sys.modules.get("matplotlib_inline.config"), "InlineBackend", None)
+    if shell is None or backend is None or not backend.initialized():
+        # `%config InlineBackend.…` before anything is drawn: it waits here for the backend.
+        told = shell.config.get("InlineBackend", {}) if shell is not None else {}
+        asked: dict[str, Any] = {key: value for key, value in told.items() if isinstance(value, _SETTINGS)}
+        if alone := asked.pop("figure_format", None):
+            asked.setdefault("figure_formats", {alone})
+        if "figure_formats" in asked:
+            asked["figure_formats"] = sorted(asked["figure_formats"])
+        return asked
     figures = backend.instance()
     return {
         "figure_formats": sorted(figures.figure_formats),
@@ -184,10 +195,12 @@ def _apply_inline(state: Any) -> None:
     from IPython.core.getipython import get_ipython
     from matplotlib_inline.config import InlineBackend
 
-    shell = get_ipython()
+    shell: Any = get_ipython()
     if shell is None:
         return
     figures = InlineBackend.instance(parent=shell)
+    if figures not in shell.configurables:  # for `%config`
+        shell.configurables.append(figures)
     if figures.shell is None:
         figures.shell = shell
     for key, value in state.items():
@@ -212,6 +225,17 @@ def _sklearn() -> object:
 
 def _apply_sklearn(state: Any) -> None:
     import_module("sklearn").set_config(**{key: value for key, value in state.items() if value is not GONE})
+
+
+# ---------------------------------------------------------------------------------------------- ipytest
+
+
+def _ipytest() -> object:
+    return dict(sys.modules["ipytest._config"].current_config)
+
+
+def _apply_ipytest(state: Any) -> None:
+    import_module("ipytest").config(**{key: value for key, value in state.items() if value is not GONE})
 
 
 # ---------------------------------------------------------------------------------------------- IPython
@@ -256,7 +280,8 @@ PROVIDERS = (
     Provider("colormaps", _colormaps, _apply_colormaps, module="matplotlib.cm"),
     Provider("interactive", _interactive, _apply_interactive, module="matplotlib.pyplot"),
     Provider("inline backend", _inline_backend, _apply_inline_backend, module="matplotlib.pyplot"),
-    Provider("inline figures", _inline, _apply_inline, module="matplotlib_inline.config"),
+    Provider("inline figures", _inline, _apply_inline, module="IPython.core.getipython"),
     Provider("scikit-learn", _sklearn, _apply_sklearn, module="sklearn._config"),
+    Provider("ipytest", _ipytest, _apply_ipytest, module="ipytest._config"),
     Provider("shell", _shell, _apply_shell, module="IPython.core.getipython"),
 )

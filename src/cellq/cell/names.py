@@ -47,6 +47,12 @@ PICKLERS = frozenset({"pickle", "joblib", "shelve", "dill", "read_pickle", "Unpi
 DYNAMIC_MAGICS = frozenset({"run", "sql", "R", "macro", "rerun", "recall", "who", "who_ls", "whos"})
 """Magics that look names up, or whose code is elsewhere."""
 
+TEXT_MAGICS = frozenset(
+    {"bash", "sh", "script", "perl", "ruby", "python", "python2", "python3", "pypy", "system", "sx", "!"}
+    | {"html", "HTML", "svg", "SVG", "javascript", "js", "latex", "markdown", "writefile", "file"}
+)
+"""Magics to which the lines below them are text, or code for another process."""
+
 SHELL_NAMES = frozenset(
     {"In", "Out", "_ih", "_oh", "_dh", "get_ipython", "exit", "quit"}
     | {"__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtin__", "__builtins__"}
@@ -166,7 +172,8 @@ class CellNames:
         dynamic: it may look names up at run time.
         star: it has a star import, so it binds names that nobody can see here.
         magics: names of the magics it calls.
-        stores: dotted names that it assigns to or deletes ("pd.DataFrame.shout").
+        stores: dotted names that it assigns to or deletes ("pd.DataFrame.shout"); those whose first part it imports
+            itself also as "pandas:DataFrame.shout", with the module.
     """
 
     reads: frozenset[str] = frozenset()
@@ -204,7 +211,7 @@ def analyse(source: str, *, transform: bool = True, flags: int = 0) -> CellNames
         dynamic=not DYNAMIC.isdisjoint(walk.attributes | walk.reads | walk.touched) or walk.formula,
         star=walk.star,
         magics=frozenset(walk.magics),
-        stores=frozenset(walk.stores),
+        stores=frozenset(walk.stores | walk.imported_stores()),
     )
 
 
@@ -255,6 +262,7 @@ class _Walk:
     words: set[str] = field(default_factory=set)
     magics: set[str] = field(default_factory=set)
     stores: set[str] = field(default_factory=set)
+    homes: dict[str, str] = field(default_factory=dict)  # of names that it imports: "module:"
     formula: bool = False  # it holds text or magics that look names up
     star: bool = False
     bound: set[str] = field(default_factory=set)
@@ -276,8 +284,14 @@ class _Walk:
             elif isinstance(node, ast.Call):
                 self.magic(node)
                 self.formula = self.formula or ast.unparse(node.func) == "unittest.main"  # runs what `__main__` holds
+            elif isinstance(node, ast.Import):
+                for name in node.names:
+                    home = name.name if name.asname else name.name.partition(".")[0]
+                    self.homes[name.asname or home] = f"{home}:"
             elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
                 self.star = True
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                self.homes |= {name.asname or name.name: f"{node.module}:{name.name}." for name in node.names}
             elif isinstance(node, ast.AnnAssign) and node.value is None and isinstance(node.target, ast.Name):
                 self.touched.add(node.target.id)
         module = ast.Module([statement], [])
@@ -303,6 +317,10 @@ class _Walk:
         else:
             self.perhaps |= now.stores
         self.bound -= now.deletes
+
+    def imported_stores(self) -> set[str]:
+        parts = (store.partition(".") for store in self.stores)
+        return {self.homes[first] + rest for first, _, rest in parts if first in self.homes}
 
     def load(self, names: CodeNames) -> None:
         for name in names.loads:
@@ -359,9 +377,10 @@ class _Walk:
                     self.writes.update(word for word in line.split() if word.isidentifier())
                 if len(rest) > 1:
                     self.embedded(rest[1], name)
-            else:
+            else:  # somebody's own magic: it may run what is below it, and look up whatever it likes
+                self.formula = self.formula or (len(rest) > 1 and name not in TEXT_MAGICS)
+                self.expansions(rest[0] if rest else "")
                 for text in rest:
-                    self.expansions(text)
                     self.touched.update(_WORD.findall(text))
 
     def embedded(self, source: str, magic: str) -> None:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 from cellq.cell.fingerprint import fingerprint
-from cellq.cell.grafting import all_in_attributes, is_known_kind
+from cellq.cell.grafting import all_in_attributes, is_known_kind, of_one_kind
 from cellq.wire import instances
 from cellq.wire.standins import memory_of
 
@@ -112,7 +112,7 @@ class Originals:
         """For what has come home: the notebook's own object, its copy, and whether it was changed."""
         for home, out, changed in pairs:
             original, copy = self.at(out), memo.get(home)
-            if original is not None and original is not copy and type(original) is type(copy):
+            if original is not None and original is not copy and of_one_kind(original, copy):
                 yield original, copy, changed
 
 

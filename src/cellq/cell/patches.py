@@ -10,7 +10,9 @@ and where its owner is a module or a class that can be imported, that attribute 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import sys
 from collections.abc import Iterable, Mapping
 from types import ModuleType
@@ -22,29 +24,45 @@ Place = tuple[str, str, str]
 """Module, qualified name of a class in it ("" for the module itself), attribute."""
 
 _NOTHING = object()
+_UNKNOWN = object()
 _OWN = frozenset(
     {"stdin", "stdout", "stderr", "displayhook", "excepthook", "path", "modules", "meta_path", "path_hooks"}
 )
 
 _first: dict[Place, object] = {}
-"""What is watched, with the value it had when that began: the library's own."""
+"""What is watched, with the library's own value; `_UNKNOWN` if it was set before that was seen."""
 
 
-def watch(stores: Iterable[str], namespace: Mapping[str, object]) -> None:
+def watch(
+    stores: Iterable[str], namespace: Mapping[str, object], *, done: bool = False, importing: bool = False
+) -> None:
     """Watch what these dotted names are, as far as they are attributes of modules and library classes.
 
     Args:
-        stores: as the code says them ("pd.DataFrame.shout").
+        stores: as the code says them ("pd.DataFrame.shout"), or with the module ("pandas:DataFrame.shout").
         namespace: where their first part is found.
+        done: the code has run: what these names are is not the library's own any more.
+        importing: the code is about to import such modules: do it before it changes them.
     """
     for store in stores:
-        name, *steps, attribute = store.split(".")
-        owner = namespace.get(name)
+        module, _, path = store.rpartition(":")
+        *steps, attribute = path.split(".")
+        owner = _module(module, importing) if module else namespace.get(steps.pop(0))
         for step in steps:
             owner = getattr(owner, step, None) if isinstance(owner, ModuleType | type) else None
         place = _place(owner, attribute)
         if place is not None:
-            _first.setdefault(place, vars(owner).get(attribute, _NOTHING))
+            _first.setdefault(place, _UNKNOWN if done else vars(owner).get(attribute, _NOTHING))
+
+
+def _module(name: str, importing: bool) -> object:
+    if not importing:
+        return sys.modules.get(name)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # what it prints is not for a cell that has not begun
+            return importlib.import_module(name)
+    except Exception:  # whatever it raises: the cell will be told
+        return None
 
 
 def _place(owner: object, attribute: str) -> Place | None:
@@ -89,10 +107,10 @@ def _apply(state: Any) -> None:
         first = _first.setdefault(place, vars(owner).get(place[2], _NOTHING))
         if value is not GONE:
             setattr(owner, place[2], value)
-        elif first is not _NOTHING:
-            setattr(owner, place[2], first)
-        elif place[2] in vars(owner):
+        elif first is _NOTHING and place[2] in vars(owner):
             delattr(owner, place[2])
+        elif first is not _NOTHING and first is not _UNKNOWN:
+            setattr(owner, place[2], first)
 
 
 PROVIDERS = (Provider("attributes of modules", _capture, _apply),)

@@ -144,7 +144,7 @@ def collect(
     values |= figures.opened()
     left: dict[str, str] = {}
     inputs = {name for name in before.prints.keys() - values.keys() if not isinstance(before.values[name], _CODE)}
-    names, kept, pairs = _pickle(values, inputs, shared_memory(namespace), before.arrivals, left)
+    names, kept, pairs = _pickle(values, inputs, namespace, before.arrivals, left)
     files.flush(namespace.values())  # those that stay here
     patches.watch(parcel.stores, namespace)
     state = ambient.difference(before.ambient)
@@ -190,7 +190,7 @@ def _differences(
 
 
 def _pickle(
-    values: dict[str, object], inputs: Set[str], shared: Mapping[int, object], arrivals: Arrivals, left: dict[str, str]
+    values: dict[str, object], inputs: Set[str], main: Mapping[str, object], arrivals: Arrivals, left: dict[str, str]
 ) -> tuple[Pickled, dict[str, object], tuple[Pair, ...]]:
     """One pickle of as many values as can travel; for the others the reason goes into `left`.
 
@@ -202,9 +202,9 @@ def _pickle(
         pairs.extend(arrivals.pairs(memo))
         files.close([thing for _, thing in memo.values()])
 
-    words = "the names of this cell"
+    words, shared = "the names of this cell", shared_memory(main)
     with contextlib.suppress(NotPicklable):
-        pickled = dumps(values, label=words, at_home=inputs, anew=True, shared=shared, noted=noted)
+        pickled = dumps(values, label=words, at_home=inputs, anew=True, shared=shared, noted=noted, main=main)
         return pickled, values, tuple(pairs)
     kept: dict[str, object] = {}
     for name, value in values.items():
@@ -215,7 +215,8 @@ def _pickle(
             left[name] = "" if isinstance(value, io.IOBase) and value.closed else str(error)
         else:
             kept[name] = value
-    pickled = dumps(kept, label=words, at_home=left.keys() | inputs, anew=True, shared=shared, noted=noted)
+    away = left.keys() | inputs
+    pickled = dumps(kept, label=words, at_home=away, anew=True, shared=shared, noted=noted, main=main)
     for name in [name for name, reason in left.items() if not reason]:
         del left[name]
     return pickled, kept, tuple(pairs)

@@ -1,6 +1,7 @@
-"""Cells of nothing but magics that ask about the notebook's own shell: its history, its names, its log.
+"""Cells of nothing but magics for the notebook's own shell: its history, names and log, its extensions and settings.
 
-A worker's shell has none of that to tell. So such a cell runs here, at once, although `%%enqueue` stands above it.
+A worker's shell has none of that to tell or to keep. So such a cell runs here, at once, although `%%enqueue` stands
+above it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ _ABOUT_THE_SHELL = frozenset(
     | {"logstart", "logstop", "logon", "logoff", "logstate", "store", "who", "who_ls", "whos", "xdel"}
     | {"reset", "reset_selective", "lsmagic", "magic", "quickref", "doctest_mode", "connect_info", "automagic"}
     | {"cd", "pushd", "popd", "dirs", "dhist", "bookmark"}
+    | {"load_ext", "reload_ext", "unload_ext", "autoreload", "aimport", "config", "matplotlib", "pylab"}
 )
 _LINE = re.compile(r"%(\w+)(?: +(.*))?")
 

@@ -8,10 +8,13 @@ attribute which is not there yet:
         def __init__(self, width, height): ...   here:   defaultdict.__new__(Board), filled as the dict it is
 
 So content goes in below such methods, by those of the builtin base, and attributes go straight to where they live.
+
+A library's instance without any content is a mark (`dataclasses.MISSING`): it must be the very one of the other side.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,10 +33,15 @@ _TRANSPARENT = frozenset({"abc", "typing", "collections.abc", "contextlib"})  # 
 
 
 class Make(NamedTuple):
-    """How to make instances of a class anew: its builtin base, and which of its attributes are in slots."""
+    """How to make instances of a class anew: its builtin base, and which of its attributes are in slots.
+
+    Attributes:
+        marks: they hold nothing, as a rule, and the library that made one knows it by its identity.
+    """
 
     base: type
     slots: tuple[str, ...]
+    marks: bool = False
 
 
 def how(kind: type, by_value: Callable[[type], bool]) -> Make | None:
@@ -49,7 +57,9 @@ def how(kind: type, by_value: Callable[[type], bool]) -> Make | None:
     base = next(found for found in kind.__mro__ if found in _BASES)
     own = [cls for cls in kind.__mro__ if cls not in base.__mro__ and cls.__module__ not in _TRANSPARENT]
     if not own or not all(by_value(cls) for cls in own):
-        return None
+        plain = base is object and not {"__reduce__", "__reduce_ex__"} & {name for cls in own for name in vars(cls)}
+        marks = plain and not any(by_value(cls) for cls in own) and not slot_names(kind)
+        return Make(base, (), marks) if marks else None
     fields = hasattr(kind, "_make")  # a named tuple brings `__getnewargs__`, and it is no notebook that wrote it
     methods = {name for cls in own for name in vars(cls)} - ({"__getnewargs__"} if fields else set())
     slots = tuple(slot_names(kind))
@@ -84,6 +94,8 @@ def is_written(kind: type) -> bool:
 def reduce(thing: Any, make: Make) -> Reduction:
     """How to make this instance anew."""
     held = _held(thing)
+    if make.marks:
+        return NotImplemented if held else _name_of(thing) or NotImplemented
     if type(thing) is make.base and not held:
         return NotImplemented
     filled = {}
@@ -96,6 +108,12 @@ def reduce(thing: Any, make: Make) -> Reduction:
     if make.base in _FIXED:
         return made, (make.base, type(thing), content), (None, None, held, filled), None, None, fill
     return made, (make.base, type(thing)), (make.base, content, held, filled), None, None, fill
+
+
+def _name_of(mark: Any) -> str | None:
+    """The name under which its library knows a thing without content: `dataclasses.MISSING`."""
+    home = sys.modules.get(type(mark).__module__)
+    return None if home is None else next((name for name, value in vars(home).items() if value is mark), None)
 
 
 def _held(thing: Any) -> dict[str, Any] | None:

@@ -153,6 +153,10 @@ def set_parser(parser: Any, attributes: dict[str, Any]) -> None:
                 vars(thing)[name] = argparse.SUPPRESS
 
 
+def _polynomial(polynomial: Any) -> Reduction:
+    return _of_attributes(polynomial)  # NumPy's own pickle copies what belongs to the class
+
+
 def _masked(array: Any) -> Reduction:
     return NotImplemented if array._fill_value is not None else (*array.__reduce__(), None, None, set_masked)
 
@@ -195,6 +199,12 @@ BY_NAME: Mapping[str, Callable[[Any], Reduction]] = MappingProxyType(
         "numpy.ma.core.MaskedArray": _masked,
         "numpy.memmap": _memmap,
         "numpy.ndarray": owner,
+        "numpy.polynomial.chebyshev.Chebyshev": _polynomial,
+        "numpy.polynomial.hermite.Hermite": _polynomial,
+        "numpy.polynomial.hermite_e.HermiteE": _polynomial,
+        "numpy.polynomial.laguerre.Laguerre": _polynomial,
+        "numpy.polynomial.legendre.Legendre": _polynomial,
+        "numpy.polynomial.polynomial.Polynomial": _polynomial,
         "posix.DirEntry": _directory_entry,
         "sklearn.utils._bunch.Bunch": _bunch,
         "statsmodels.base.data.ModelData": _model_data,

@@ -50,6 +50,7 @@ def dumps(
     shared: Mapping[int, Any] = MappingProxyType({}),
     noted: Callable[[dict[int, tuple[int, object]]], object] | None = None,
     met: list[Handle] | None = None,
+    main: Mapping[str, Any] | None = None,
 ) -> Pickled:
     """Pickles a value.
 
@@ -62,6 +63,7 @@ def dumps(
         noted: takes the objects met, each by its id with its place in the pickle.
         met: takes the jobs met, which then travel as the results they are to be (see `inputs`); None: they travel as
             handles.
+        main: the notebook's names; None: every namespace that calls itself `__main__` is taken for them.
 
     Raises:
         NotPicklable: something in it cannot travel; the message names the variable and the path to it.
@@ -69,7 +71,7 @@ def dumps(
     if noted is None and _plain(value, 2):
         return Pickled(pickle.dumps(value, 5))
     buffers: list[pickle.PickleBuffer] = []
-    body = _dump(value, buffers.append, label, at_home, anew, shared, noted, met)
+    body = _dump(value, buffers.append, label, at_home, anew, shared, noted, met, main)
     return Pickled(body, tuple(buffers))
 
 
@@ -150,9 +152,10 @@ def _dump(
     shared: Mapping[int, Any] = MappingProxyType({}),
     noted: Callable[[dict[int, tuple[int, object]]], object] | None = None,
     met: list[Handle] | None = None,
+    main: Mapping[str, Any] | None = None,
 ) -> bytes:
     file = io.BytesIO()
-    pickler = Pickler(file, buffer_callback, at_home, anew, shared, met)
+    pickler = Pickler(file, buffer_callback, at_home, anew, shared, met, main)
     try:
         pickler.dump(value)
     except Exception as error:

@@ -128,11 +128,13 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         anew: bool = False,
         shared: Mapping[int, Any] = MappingProxyType({}),
         met: list[Any] | None = None,
+        main: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._at_home = at_home
         self._anew = anew
         self._shared = shared
+        self._main = main
         self.met = met  # see `inputs`
         self.brought = 0  # how deep in what functions and classes bring along
         self.last: Any = None
@@ -182,7 +184,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         submodules: list[types.ModuleType] = []
         if carried:
             known = func.__globals__
-            own = known.get("__name__") == "__main__"
+            own = self._is_main(known)
             uses = {name: known[name] for name in reads.uses if name in known and not (own and name in self._at_home)}
             if beside:
                 uses = {name: _MADE_BY_IMPORT.get(type(value), value) for name, value in uses.items()}
@@ -213,6 +215,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.brought += mark.step
         return bool, ()
 
+    def _is_main(self, space: Mapping[str, Any]) -> bool:
+        """Whether these are the notebook's names; code made at run time may call a dict of its own `__main__`."""
+        return space.get("__name__") == "__main__" and (self._main is None or space is self._main)
+
     def _space(self, space: dict[str, Any]) -> tuple[Stand, bool, bool]:
         """Where a function's globals live, whether what it uses of them travels, whether it is beside the notebook."""
         name = space.get("__name__")
@@ -221,7 +227,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         real = module is not None and vars(module) is space
         beside = real and neighbours.travels(typing.cast(types.ModuleType, module))
         if known is None:
-            if name == "__main__":
+            if self._is_main(space):
                 known = Stand(rebuilding.main_globals, len(self._spaces))
             elif beside:
                 known = Stand(rebuilding.module_globals, self._partly(typing.cast(types.ModuleType, module)))
@@ -349,9 +355,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """An exception whose `__init__` takes other things than its `args` could not be made again by calling it."""
         cls = type(error)
         base = rebuilding.builtin_base(cls)
-        if cls.__reduce__ is not base.__reduce__ or cls.__reduce_ex__ is not base.__reduce_ex__:
-            return NotImplemented
         args, state = exception_parts(error)
+        if cls.__reduce__ is not base.__reduce__ or cls.__reduce_ex__ is not base.__reduce_ex__:
+            # Mostly it leaves away what cannot travel, and then its text is another one.
+            if cls.__new__ is not base.__new__ or not all(self._goes(arg) for arg in args):
+                return NotImplemented
+            state = {name: value for name, value in state.items() if self._goes(value)}
         for name in ("__cause__", "__context__", "__suppress_context__"):
             linked = getattr(error, name)
             if linked and self._goes(linked):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import copyreg
 import gc
-import inspect
 import re
 import sys
 import threading
@@ -24,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cellq.wire import files, mending
+from cellq.wire import files, generators, mending, mocks
 
 _MOST_SHARED = 64 << 20
 """Bytes of an array up to which it travels along with its views, where only these are wanted."""
@@ -52,6 +51,8 @@ def reduce(thing: Any) -> Reduction:
         reducer = mending.widget
     if reducer is None and str(kind.__module__).startswith("patsy."):
         reducer = mending.patsy
+    if reducer is None and kind.__module__ == "unittest.mock":
+        reducer = mocks.reduce
     if reducer is None and str(kind.__module__).startswith("asyncio.") and hasattr(kind, "run_until_complete"):
         reducer = _loop
     numpy = sys.modules.get("numpy")
@@ -219,40 +220,14 @@ def closed_loop() -> Any:
     return new
 
 
-# ---------------------------------------------------------------------------------------------- generators
+# ---------------------------------------------------------------------------- generators, matches, files
 
 
 def _generator(generator: types.GeneratorType[Any, Any, Any]) -> Reduction:
-    frame: Any = generator.gi_frame
-    if frame is not None and inspect.getgeneratorstate(generator) != inspect.GEN_CREATED:
+    made = generators.reduce(generator)
+    if made is None:
         _refuse("a generator that has been started")
-    if frame is None:
-        return iter, ((),)
-    code, held = generator.gi_code, frame.f_locals
-    cells = tuple(types.CellType(held[name]) if name in held else types.CellType() for name in code.co_freevars)
-    function = types.FunctionType(code, frame.f_globals, generator.__name__, None, cells or None)
-    function.__module__ = frame.f_globals.get("__name__", "__main__")
-    names = code.co_varnames[: code.co_argcount]
-    rest = code.co_varnames[code.co_argcount :]
-    options = {name: held[name] for name in rest[: code.co_kwonlyargcount]}
-    rest = rest[code.co_kwonlyargcount :]
-    args = [held[name] for name in names]
-    if code.co_flags & inspect.CO_VARARGS:
-        args += held[rest[0]]
-        rest = rest[1:]
-    if code.co_flags & inspect.CO_VARKEYWORDS:
-        options |= held[rest[0]]
-    return begun, (function, args, options, generator.__qualname__)
-
-
-def begun(function: Any, args: list[Any], options: dict[str, Any], name: str) -> Any:
-    """A generator that nobody has asked for a value yet."""
-    new = function(*args, **options)
-    new.__qualname__ = name
-    return new
-
-
-# ---------------------------------------------------------------------------------------- matches, files
+    return made
 
 
 def _match(match: re.Match[Any]) -> Reduction:
@@ -291,8 +266,10 @@ def viewed(view: Any) -> dict[Any, Any]:
 
 
 def _proxy(proxy: Any) -> Reduction:
+    if proxy is getattr(sys.modules.get("dataclasses"), "_EMPTY_METADATA", None):
+        return getattr, (sys.modules["dataclasses"], "_EMPTY_METADATA")
     mapping = viewed(proxy)  # `dict(proxy)` would be another one, which does not change with the first
-    return (types.MappingProxyType, (mapping,)) if type(mapping) is dict else NotImplemented
+    return (types.MappingProxyType, (mapping,)) if isinstance(mapping, dict) else NotImplemented
 
 
 def view_of_dict(mapping: Any, kind: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a notebook has added to its shell: magics, aliases, ways to show types (`sympy.init_printing` adds many)."""
+"""The ways to show types that a notebook has added to its shell (`sympy.init_printing` adds many)."""
 
 from __future__ import annotations
 
@@ -23,40 +23,10 @@ def _shell() -> Any:
 
 
 def _is_custom(function: object) -> bool:
-    if isinstance(function, MethodType):  # of a class with magics
+    if isinstance(function, MethodType):
         return type(function.__self__).__module__ == "__main__"
     home = getattr(function, "__module__", None) or ""
     return isinstance(function, FunctionType) and (home == "__main__" or home.startswith(_SHOWERS))
-
-
-# ------------------------------------------------------------------------------------------------ magics
-
-
-def _magics() -> dict[Any, object]:
-    shell = _shell()
-    if shell is None:
-        return {}
-    usual = {name for name, _ in shell.alias_manager.default_aliases}
-    found: dict[Any, object] = {
-        ("alias", name): command for name, command in shell.alias_manager.aliases if name not in usual
-    }
-    for kind, magics in shell.magics_manager.magics.items():
-        found.update(((kind, name), magic) for name, magic in magics.items() if _is_custom(magic))
-    return found
-
-
-def _apply_magics(state: Any) -> None:
-    shell = _shell()
-    for (kind, name), value in state.items() if shell is not None else ():
-        if kind == "alias":
-            shell.alias_manager.undefine_alias(name) if value is GONE else shell.alias_manager.define_alias(name, value)
-        elif value is GONE:
-            shell.magics_manager.magics[kind].pop(name, None)
-        else:
-            shell.register_magic_function(value, kind, name)
-
-
-# -------------------------------------------------------------------------------------------- formatters
 
 
 def _formatters() -> dict[Any, object]:
@@ -110,7 +80,4 @@ def _apply_formatters(state: Any) -> None:
             printers[kind] = function
 
 
-PROVIDERS = (
-    Provider("magics", _magics, _apply_magics, module="IPython.core.getipython"),
-    Provider("formatters", _formatters, _apply_formatters, module="IPython.core.getipython"),
-)
+PROVIDERS = (Provider("formatters", _formatters, _apply_formatters, module="IPython.core.getipython"),)
