@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 
-from cellq.cell import figures, formatters, imported, interpreter, libraries, magics, patches
+from cellq.cell import figures, formatters, imported, interpreter, libraries, magics, modules, patches
 from cellq.cell.provider import GONE, Provider
 
 State = dict[str, object]
@@ -137,6 +137,7 @@ def providers() -> Mapping[str, Provider]:
             *interpreter.PROVIDERS,
             *libraries.PROVIDERS,
             *magics.PROVIDERS,
+            *modules.PROVIDERS,
             *figures.PROVIDERS,
             *formatters.PROVIDERS,
             *patches.PROVIDERS,

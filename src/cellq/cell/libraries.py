@@ -216,6 +216,39 @@ def _apply_inline_backend(state: Any) -> None:
     import_module("matplotlib_inline.backend_inline")  # lets figures be shown as values, without one being drawn
 
 
+# --------------------------------------------------------------------------------------------- plotly
+
+
+_PLOTLY_TEMPLATES = frozenset(
+    {"ggplot2", "seaborn", "simple_white", "plotly", "plotly_white", "plotly_dark", "presentation", "none"}
+    | {"xgridoff", "ygridoff", "gridon"}
+)
+
+
+def _plotly() -> dict[str, object]:
+    io: Any = sys.modules["plotly.io"]
+    found: dict[str, object] = {"template": io.templates.default, "renderer": io.renderers.default}
+    found.update((f"template {name}", io.templates[name]) for name in io.templates if name not in _PLOTLY_TEMPLATES)
+    express = sys.modules.get("plotly.express")
+    if express is not None:
+        found.update((f"default {name}", getattr(express.defaults, name)) for name in express.defaults.__slots__)
+    return found
+
+
+def _apply_plotly(state: Any) -> None:
+    io = import_module("plotly.io")
+    for key, value in sorted(state.items(), key=lambda item: item[0] == "template"):  # when all of them are there
+        what, _, name = key.partition(" ")
+        if what == "default":
+            setattr(import_module("plotly.express").defaults, name, value)
+        elif not name:
+            (io.templates if what == "template" else io.renderers).default = value
+        elif value is not GONE:
+            io.templates[name] = value
+        elif name in io.templates:
+            del io.templates[name]
+
+
 # --------------------------------------------------------------------------------------- scikit-learn
 
 
@@ -281,6 +314,7 @@ PROVIDERS = (
     Provider("interactive", _interactive, _apply_interactive, module="matplotlib.pyplot"),
     Provider("inline backend", _inline_backend, _apply_inline_backend, module="matplotlib.pyplot"),
     Provider("inline figures", _inline, _apply_inline, module="IPython.core.getipython"),
+    Provider("plotly", _plotly, _apply_plotly, module="plotly.io"),
     Provider("scikit-learn", _sklearn, _apply_sklearn, module="sklearn._config"),
     Provider("ipytest", _ipytest, _apply_ipytest, module="ipytest._config"),
     Provider("shell", _shell, _apply_shell, module="IPython.core.getipython"),

@@ -289,6 +289,7 @@ class WorkerShell(InteractiveShell):
 
 # Libraries that ask in which shell they run (pandas, rich, plotly) shall get the notebook's answer.
 WorkerShell.__name__ = WorkerShell.__qualname__ = "ZMQInteractiveShell"
+WorkerShell.__module__ = "ipykernel.zmqshell"
 
 
 def _warn(message: Any, *args: Any, **kwargs: Any) -> None:

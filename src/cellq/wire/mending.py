@@ -190,6 +190,37 @@ def _model_data(data: Any) -> Reduction:
     return _of_attributes(data) if of_formula else NotImplemented
 
 
+def plotly(thing: Any) -> Reduction:
+    """How to make a figure of plotly anew, or a trace together with its figure.
+
+    Its own pickle turns arrays into base64, as for a page, and a trace into one that belongs to no figure.
+    """
+    base = sys.modules.get("plotly.basedatatypes")
+    if base is None:
+        return NotImplemented
+    if isinstance(thing, base.BaseFigure):
+        frames = [frame._props for frame in thing._frame_objs]
+        return figure_of, (type(thing), thing._data, thing._layout, frames, thing._grid_str, thing._grid_ref)
+    if isinstance(thing, base.BaseTraceType) and isinstance(thing._parent, base.BaseFigure):
+        return trace_of, (thing._parent, thing._trace_ind)
+    return NotImplemented
+
+
+def figure_of(kind: Any, data: list[Any], layout: dict[str, Any], frames: list[Any], grid: Any, places: Any) -> Any:
+    """A figure of plotly; what it holds is in the order in which it was told."""
+    parts = {"data": [dict(each) for each in data], "layout": dict(layout), "frames": frames}
+    new = kind({**parts, "_grid_str": grid, "_grid_ref": places})
+    for own, told in ((new._layout, layout), *zip(new._data, data, strict=True)):
+        own.clear()
+        own.update(told)
+    return new
+
+
+def trace_of(figure: Any, number: int) -> Any:
+    """One of a figure's traces."""
+    return figure.data[number]
+
+
 BY_NAME: Mapping[str, Callable[[Any], Reduction]] = MappingProxyType(
     {
         "PIL.ImageDraw.ImageDraw": _pencil,

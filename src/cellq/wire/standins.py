@@ -51,6 +51,8 @@ def reduce(thing: Any) -> Reduction:
         reducer = mending.widget
     if reducer is None and str(kind.__module__).startswith("patsy."):
         reducer = mending.patsy
+    if reducer is None and str(kind.__module__).startswith("plotly."):
+        reducer = mending.plotly
     if reducer is None and kind.__module__ == "unittest.mock":
         reducer = mocks.reduce
     if reducer is None and str(kind.__module__).startswith("asyncio.") and hasattr(kind, "run_until_complete"):
