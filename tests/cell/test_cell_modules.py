@@ -1,4 +1,4 @@
-"""Pins what of a library's modules travels with cells that use it; and that no flag comes without what it stands for."""
+"""Pins what of a library's modules travels with cells that use it, and that no flag travels without its thing."""
 
 from __future__ import annotations
 

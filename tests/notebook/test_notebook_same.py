@@ -80,3 +80,52 @@ def test_all_values_that_a_cell_shows_are_its_outputs(front: Frontend) -> None:
     front.run("get_ipython().ast_node_interactivity = 'all'")
     front.run("%%enqueue --wait\n'one'\n'two'")
     assert front.run("print(_, __)").printed == "two one\n"
+
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def test_widgets_that_a_cell_shows_are_the_notebooks_own_once_they_are_home(front: Frontend) -> None:
+    cell = front.run(
+        "%%enqueue --wait\nimport ipywidgets\none = ipywidgets.IntSlider(value=3)\ndisplay(one)\n"
+        "two = ipywidgets.VBox([one, ipywidgets.Label('new')])\ntwo"
+    )
+    (_, shown), (result,) = cell.of("display_data"), cell.of("execute_result")
+    told = front.run("print(one.model_id, two.model_id, two.children[0] is one)").printed
+    assert told.split() == [shown["data"][VIEW]["model_id"], result["data"][VIEW]["model_id"], "True"]
+    again = front.run("%%enqueue --wait\none.value = 5\none")
+    (value,) = again.of("execute_result")
+    assert value["data"][VIEW] == shown["data"][VIEW]
+    assert front.run("print(one.value)").printed == "5\n"
+
+
+def test_what_is_printed_into_a_widget_is_in_the_widget(front: Frontend) -> None:
+    cell = front.run(
+        "%%enqueue --wait\nimport ipywidgets\nout = ipywidgets.Output()\n"
+        "with out:\n    print('one'); print('two'); display(3)\n    1 / 0\nprint('outside', out.outputs)"
+    )
+    assert cell.printed == "outside ()\n"
+    assert cell.reply is not None
+    assert cell.reply["status"] == "ok"
+    told = front.run("print([each.get('text', each['output_type']) for each in out.outputs], out.outputs[-1]['ename'])")
+    assert told.printed == "['one\\ntwo\\n', 'display_data', 'error'] ZeroDivisionError\n"
+    front.run("%%enqueue --wait\nwith out:\n    print('three')")
+    front.run("%%enqueue --wait\n@out.capture(clear_output=True)\ndef say(): print('four')\nsay()")
+    assert front.run("print([each['text'] for each in out.outputs])").printed == "['four\\n']\n"
+
+
+def test_a_widget_that_cannot_come_home_is_shown_as_text(front: Frontend) -> None:
+    cell = front.run(
+        "%%enqueue --wait\nimport ipywidgets, threading\nlocked = ipywidgets.Label('stays')\n"
+        "locked.lock = threading.Lock(); taken = locked.lock.acquire()\nlocked"
+    )
+    (value,) = cell.of("execute_result")
+    assert value["data"] == {"text/plain": "Label(value='stays')"}
+
+
+def test_a_shells_settings_made_in_a_waiting_cell_are_the_notebooks(front: Frontend) -> None:
+    assert front.run("%%enqueue --wait\n%load_ext autoreload\n%autoreload 2").reply["status"] == "ok"  # type: ignore[index]
+    front.run("import pathlib\n_ = pathlib.Path('edited.py').write_text('def f(): return 1')\nimport edited")
+    assert front.run("%%enqueue --wait\nprint(edited.f())").printed == "1\n"
+    front.run("_ = pathlib.Path('edited.py').write_text('def f(): return 2222')")
+    assert front.run("%%enqueue --wait\nprint(edited.f())").printed == "2222\n"

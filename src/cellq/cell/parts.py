@@ -130,6 +130,11 @@ class Arrivals:
         for place, thing in _parts_among(memo.items()):
             self._known[id(thing)] = (place, thing, self._mark(thing))
 
+    def hold(self, thing: object) -> bool:
+        """Whether this object came."""
+        known = self._known.get(id(thing))
+        return known is not None and known[1] is thing
+
     def pairs(self, memo: Mapping[int, tuple[int, object]]) -> tuple[Pair, ...]:
         """What goes home, as far as it came from there; `memo` is the pickler's."""
         found = []

@@ -36,6 +36,9 @@ _UNDERSCORES = frozenset({"_", "__", "___"})  # the shell's, until somebody writ
 VALUE = ""
 """Where the value of the last expression stands among the names; no name is empty."""
 
+VIEWED = " viewed"
+"""Where the widgets stand that were shown: the notebook draws them once they are there."""
+
 SHOWN = " shown"
 """Where the values stand that were shown before it; no name has a space."""
 
@@ -115,6 +118,7 @@ def collect(
     value: object = None,
     *,
     shown: Sequence[object] = (),
+    viewed: Sequence[object] = (),
     pages: Iterable[Mapping[str, object]] = (),
 ) -> Returned:
     """What the cell did, as it can travel. Never raises because of a value.
@@ -123,6 +127,7 @@ def collect(
         namespace: the `__dict__` of this process's `__main__`, after the cell.
         value: what the last expression gave, None for nothing.
         shown: the values that were shown, as a rule that value.
+        viewed: the widgets that were shown, one way or another.
         pages: what went to the pager.
     """
     assigned, changed, deleted = _differences(namespace, parcel, before)
@@ -141,6 +146,8 @@ def collect(
     is_shown = value is not None and bool(shown) and shown[-1] is value
     if earlier := list(shown[:-1] if is_shown else shown):
         values[SHOWN] = earlier
+    if made := [widget for widget in viewed if not before.arrivals.hold(widget)]:
+        values[VIEWED] = made
     values |= figures.opened()
     left: dict[str, str] = {}
     inputs = {name for name in before.prints.keys() - values.keys() if not isinstance(before.values[name], _CODE)}
@@ -150,7 +157,7 @@ def collect(
     state = ambient.difference(before.ambient)
     homes = (*parcel.imports.values(), *imports.values())
     problem = left.pop(VALUE, "")
-    for unnamed in (figures.FIGURES, SHOWN):
+    for unnamed in (figures.FIGURES, SHOWN, VIEWED):
         left.pop(unnamed, None)
     return Returned(
         names=names,

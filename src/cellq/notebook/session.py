@@ -242,6 +242,7 @@ class Session:
         homecoming = shown.homecoming = Homecoming(shown.job, self.namespace, sent, shown.inline.note, session)
         shown.job.expect(homecoming)
         place.inline.at_end.append(lambda: self._doorstep.leave(homecoming.come))
+        place.inline.at_home = self._doorstep.leave
         if place.cell.notebook:
             place.inline.at_end.append(lambda: comeback.see_end(place.cell.notebook, shown.job.id))
 

@@ -62,7 +62,7 @@ def run_cell(parcel: Parcel, job_id: str, emit: Emit) -> CellOutcome:
     lessons.tell(imported)
     raised: BaseException | None = result.error_before_exec or result.error_in_exec
     value = None if raised is not None else place.value
-    returned = collect(place.user_ns, parcel, before, value, shown=place.shown, pages=place.pages)
+    returned = collect(place.user_ns, parcel, before, value, shown=place.shown, viewed=place.viewed, pages=place.pages)
     return CellOutcome(returned, raised, place.traceback)
 
 

@@ -53,6 +53,7 @@ except ImportError:  # a worker that only runs functions needs no IPython
 
 from cellq.cell import ambient
 from cellq.errors import CellqError
+from cellq.runner import outputs
 
 Emit = Callable[[str, dict[str, Any]], None]
 """Takes the kind of a Jupyter message and its content."""
@@ -154,7 +155,7 @@ class Compiler(CachingCompiler):
 
 
 class WorkerShell(InteractiveShell):
-    """The shell of a slot. `emit`, `job_id`, `source`, `value`, `shown` and `pages` belong to the cell that runs."""
+    """The shell of a slot. `emit`, `job_id`, `source`, `value`, `shown`, `viewed` and `pages` belong to its cell."""
 
     displayhook_class = Type(Hook)
     display_pub_class = Type(Publisher)
@@ -171,6 +172,7 @@ class WorkerShell(InteractiveShell):
         self.source = ""
         self.value: object = None
         self.shown: list[object] = []
+        self.viewed: list[object] = []
         self.pages: list[dict[str, Any]] = []
         self.traceback = ""
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
@@ -189,7 +191,7 @@ class WorkerShell(InteractiveShell):
             emit: takes what the cell shows.
         """
         self._emit, self.job_id, self.source, self.value, self.traceback = emit, job_id, source, None, ""
-        self.shown, self.pages = [], []
+        self.shown, self.pages, self.viewed = [], [], []
         compiler: Any = self.compile
         compiler.header, compiler.source = header, source
         self.execution_count = execution_count or 1
@@ -197,6 +199,7 @@ class WorkerShell(InteractiveShell):
         try:
             return self.run_cell(source, store_history=False)  # type: ignore[no-untyped-call,no-any-return]
         finally:
+            outputs.fill()
             builtins.input = getpass.getpass = _no_input
             self._end_tasks()
 
@@ -206,7 +209,10 @@ class WorkerShell(InteractiveShell):
 
     def emit(self, kind: str, content: dict[str, Any]) -> None:
         """Hand on a message, its content made fit for JSON."""
-        self._emit(kind, _clean(content))
+        cleaned = _clean(content)
+        self.viewed += outputs.viewed(cleaned)
+        if not outputs.heard(kind, cleaned):
+            self._emit(kind, cleaned)
 
     # ------------------------------------------------------------------------- what IPython calls
 
@@ -376,6 +382,7 @@ def prepare() -> bool:
         formatter: Any = _shell.display_formatter
         formatter.format(0)
         ambient.providers()
+        outputs.listen(partial(_shell.showtraceback, tb_offset=0))
         _shell.loops = True
     return _shell is not None
 

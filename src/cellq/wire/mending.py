@@ -11,9 +11,12 @@ import copyreg
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import FunctionType, MappingProxyType, MethodType
 from typing import Any
+
+from cellq.wire.rebuilding import afterwards
 
 Reduction = Any  # what __reduce_ex__ returns, or NotImplemented
 
@@ -44,7 +47,7 @@ def widget(widget: Any) -> Reduction:
         for event, found in by_event.items()
         if (handlers := [each for each in found if isinstance(each, FunctionType | MethodType)])  # not its class's
     }
-    return make, args, ({**state, "_trait_values": values}, watched), None, None, set_widget
+    return make, args, ({**state, "_trait_values": values}, watched, widget.model_id), None, None, set_widget
 
 
 def set_widget(widget: Any, state: Any) -> None:
@@ -55,7 +58,21 @@ def set_widget(widget: Any, state: Any) -> None:
     for (name, event), handlers in state[1].items():
         for handler in handlers:
             widget._add_notifiers(handler, name, event)
-    widget._model_id = None  # the front end may know that model already, as another widget's
+    known = sys.modules["ipywidgets.widgets.widget"]._instances
+    widget._model_id = None if state[2] in known else state[2]  # else it is another widget's here
+    afterwards(partial(_open, widget))
+
+
+def _open(widget: Any, opening: tuple[Any, ...] = ()) -> None:
+    """Connect a widget with the front end; those that are in it first, for the front end looks them up."""
+    kind: Any = sys.modules["ipywidgets"].Widget
+    if widget.comm is not None or widget in opening:
+        return
+    for value in list(widget._trait_values.values()):
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+        for part in parts:
+            if isinstance(part, kind):
+                _open(part, (*opening, widget))
     widget.open()
 
 

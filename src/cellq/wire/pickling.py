@@ -106,14 +106,17 @@ def loads(
         unpickler: what reads it: see `salvaging`.
     """
     before = rebuilding.moment.loading
-    rebuilding.moment.loading = rebuilding.Loading(namespace, homeward, arrival)
+    rebuilding.moment.loading = loading = rebuilding.Loading(namespace, homeward, arrival)
     try:
         if noted is None and unpickler is pickle.Unpickler:
-            return pickle.loads(body, buffers=buffers)
-        reading = unpickler(io.BytesIO(body), buffers=buffers)
-        value = reading.load()
-        if noted is not None:
-            noted(reading.memo.copy())
+            value = pickle.loads(body, buffers=buffers)
+        else:
+            reading = unpickler(io.BytesIO(body), buffers=buffers)
+            value = reading.load()
+            if noted is not None:
+                noted(reading.memo.copy())
+        for call in loading.afterwards:
+            call()
         return value
     finally:
         rebuilding.moment.loading = before

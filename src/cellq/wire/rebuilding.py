@@ -59,7 +59,7 @@ if hasattr(os, "register_at_fork"):
 class Loading:
     """What the functions below share while one pickle is loaded."""
 
-    __slots__ = ("arrival", "homeward", "known", "modules", "namespace", "private")
+    __slots__ = ("afterwards", "arrival", "homeward", "known", "modules", "namespace", "private")
 
     def __init__(
         self, namespace: dict[str, Any] | None, homeward: bool, arrival: Callable[..., object] | None = None
@@ -67,6 +67,7 @@ class Loading:
         self.namespace = namespace
         self.homeward = homeward
         self.arrival = arrival  # what jobs among arguments become, see `inputs`
+        self.afterwards: list[Callable[[], object]] = []  # to be called when all of it is put together
         self.private: dict[int, dict[str, Any]] = {}
         self.modules: dict[str, types.ModuleType] = {}
         self.known: dict[int, object] = {}  # by id: what was here before, and is not to be filled from the pickle
@@ -81,6 +82,11 @@ moment = _Moment()
 
 def _loading() -> Loading:
     return moment.loading or Loading(None, False)
+
+
+def afterwards(call: Callable[[], object]) -> None:
+    """Call this when the pickle that is being loaded is put together; now if there is none."""
+    call() if moment.loading is None else moment.loading.afterwards.append(call)
 
 
 # ------------------------------------------------------------------------------------------- namespaces

@@ -25,6 +25,7 @@ from cellq.message import Heard, Row, State
 from cellq.notebook.cards.card import Action, Face, face_of
 from cellq.notebook.cards.views import View
 from cellq.notebook.output.transcript import Transcript
+from cellq.notebook.output.widgets import Widgets
 from cellq.notebook.route import Route
 
 log = logging.getLogger("cellq.notebook")
@@ -68,6 +69,7 @@ class Inline:
         trouble: why no worker will take the job; the cell need not wait any more.
         twins: mirrors of the same job elsewhere.
         at_end: called as `on_end` is.
+        at_home: calls what it is given once what the job gave is in the notebook; by itself that is at once.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Inline:
         self.holds_error = holds_error
         self.twins: list[Inline] = []
         self.at_end: list[Callable[[], None]] = []
+        self.at_home: Callable[[Callable[[], None]], None] = _at_once
         self.error: dict[str, Any] | None = None
         self.trouble: CellqError | None = None
         self._job = job
@@ -101,6 +104,7 @@ class Inline:
         self._lock = threading.RLock()  # notes come from the main thread too
         self._rest = f"the rest is in the log: %jobs logs {job.short}, or job.logs()"
         self._transcript = Transcript(self._rest)
+        self._widgets = Widgets(self._tell, drawn=route.widgets or route.headless)
         self._held: tuple[int, dict[str, Any]] | None = None  # the latest error, and the attempt that raised it
         self._after = 0  # the place in the log up to which it has been shown
         self._actions: tuple[Action, ...] = ()
@@ -153,6 +157,7 @@ class Inline:
             notes: lines to begin with; those of this one when None.
         """
         other = Inline(self._job, route, view, tend=_nobody, on_end=_nothing, where=self._where, waits=self._waits)
+        other.at_home = self.at_home
         with self._lock:
             assert self._row is not None
             self.twins.append(other)
@@ -184,6 +189,7 @@ class Inline:
             self._notes, self._after, self._held, self.error, self.trouble = [], 0, None, None, None
             self.holds_error = False
             self._transcript = Transcript(self._rest)
+            self._widgets.clear()
             self._send("clear_output", {"wait": True})
             if not self._left:
                 self._view.begin(self._face())
@@ -227,6 +233,7 @@ class Inline:
             self._on_end(row)
             for call in self.at_end:
                 call()
+            self.at_home(self._widgets.show)
             self._refresh()
 
     def _lose(self, error: Exception) -> None:
@@ -267,6 +274,7 @@ class Inline:
                 self._held = (attempt, content)
             elif kind == "clear_output":
                 # It takes the card away as well, which is shown again at once: with `wait` nothing flickers.
+                self._widgets.clear()
                 self._send(kind, {"wait": True})
                 if not self._left:
                     self._view.begin(self._face())
@@ -300,12 +308,19 @@ class Inline:
         return 1
 
     def _send(self, kind: str, content: dict[str, Any]) -> None:
+        self._widgets.send(kind, content)
+
+    def _tell(self, kind: str, content: dict[str, Any]) -> None:
         if not self._left:
             self._route.send(kind, content)
 
 
 async def _nobody() -> list[str]:
     return []
+
+
+def _at_once(call: Callable[[], None]) -> None:
+    call()
 
 
 def _nothing(_: Row) -> None:

@@ -16,9 +16,6 @@ from cellq.message import Heard
 TEXT_CAP = 100_000
 """Characters of printed text shown per attempt; the rest is in the log."""
 
-_WIDGET = "application/vnd.jupyter.widget-view+json"
-"""A widget's view; its model is in the slot, so that here only its other forms can be shown."""
-
 Message = tuple[str, dict[str, Any]]
 """The kind of a Jupyter message and its content."""
 
@@ -75,7 +72,6 @@ class Transcript:
 
 def _gather(messages: list[Message], kind: str, content: dict[str, Any]) -> None:
     """Add a message, or let it melt into the ones that are there."""
-    content.get("data", {}).pop(_WIDGET, None)
     if kind == "clear_output":
         messages[:] = [message for message in messages if message[0] == "error"]
     elif kind == "stream":

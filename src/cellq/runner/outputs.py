@@ -1,0 +1,115 @@
+"""Widgets of ipywidgets in a slot: `with output:`, also by way of `interact`; and which ones a cell has shown.
+
+In a notebook the front end does that: the widget tells it to listen, and it puts what it hears into the widget. A slot
+has no front end, so here its shell does it. The widget brings its content home with it. It gets it when the cell has
+ended, for a kernel that runs a cell does not listen to its front end.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from cellq.cell import imported
+
+Output = dict[str, Any]
+"""One output, as notebooks hold it."""
+
+
+class Stream(io.TextIOBase):
+    """`sys.stdout` or `sys.stderr` while a widget listens."""
+
+    def __init__(self, name: str, said: list[Output]) -> None:
+        self._name, self._said = name, said
+
+    def write(self, text: str) -> int:
+        """Text goes behind what this stream has said last, if nothing else came between."""
+        if self._said and self._said[-1].get("name") == self._name:
+            self._said[-1]["text"] += text
+        elif text:
+            self._said.append({"output_type": "stream", "name": self._name, "text": text})
+        return len(text)
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+
+class Listener:
+    """One Output widget between `__enter__` and `__exit__`."""
+
+    def __init__(self, widget: Any) -> None:
+        self.widget = widget
+        self.said: list[Output] = []
+        self.cleared = False
+        self._before = sys.stdout, sys.stderr
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = Stream("stdout", self.said), Stream("stderr", self.said)
+
+    def hear(self, kind: str, content: dict[str, Any]) -> bool:
+        """Take a message of the shell; False if it is not for a widget."""
+        if kind == "clear_output":
+            self.said.clear()
+            self.cleared = True
+        elif kind == "error":
+            self.said.append({"output_type": "error", **content})
+        elif kind in ("display_data", "execute_result"):
+            self.said.append({"output_type": kind, "metadata": content["metadata"], "data": content["data"]})
+        else:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Listen no more."""
+        sys.stdout, sys.stderr = self._before
+
+
+_listening: list[Listener] = []
+_heard: list[Listener] = []
+
+
+def heard(kind: str, content: dict[str, Any]) -> bool:
+    """Offer a message of the shell to the widget that listens; whether one took it."""
+    return bool(_listening) and _listening[-1].hear(kind, content)
+
+
+def fill() -> None:
+    """The cell has ended: what was said becomes the widgets' content."""
+    while _heard:
+        one = _heard.pop(0)
+        one.widget.outputs = (*(() if one.cleared else one.widget.outputs), *one.said)
+
+
+def viewed(content: dict[str, Any]) -> list[Any]:
+    """The widget of which a message shows the view, if there is one."""
+    view = content.get("data", {}).get("application/vnd.jupyter.widget-view+json")
+    known = getattr(sys.modules.get("ipywidgets.widgets.widget"), "_instances", {})
+    return [known[view["model_id"]]] if view is not None and view.get("model_id") in known else []
+
+
+def listen(show: Callable[[Any], None]) -> None:
+    """Serve the Output widgets of this process, from now on or as soon as there are any.
+
+    Args:
+        show: shows an exception, (type, exception, traceback).
+    """
+
+    def enter(widget: Any) -> None:
+        _listening.append(Listener(widget))
+
+    def leave(widget: Any, kind: Any, error: Any, traceback: Any) -> bool | None:
+        if kind is not None:
+            show((kind, error, traceback))
+        one = _listening.pop()
+        one.end()
+        _heard.append(one)
+        return True if kind is not None else None  # shown already, as in a notebook
+
+    def serve() -> None:
+        output: Any = sys.modules["ipywidgets"].Output
+        output.__enter__, output.__exit__ = enter, leave
+
+    serve() if "ipywidgets" in sys.modules else imported.when("ipywidgets", serve)
