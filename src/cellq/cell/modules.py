@@ -30,19 +30,21 @@ Place = tuple[str, str]
 _TOLD_OTHERWISE = frozenset(
     {"numpy", "scipy", "pandas", "matplotlib", "mpl_toolkits", "matplotlib_inline", "sklearn", "seaborn", "statsmodels"}
     | {"sympy", "PIL", "plotly", "IPython", "ipykernel", "ipywidgets", "traitlets", "cellq", "ipytest", "tqdm"}
+    | {"requests", "urllib3", "httpx", "attr", "attrs", "pydantic", "bs4", "yaml"}
     | {"torch", "tensorflow", "keras", "jax", "bokeh", "polars", "pyarrow", "sqlalchemy", "builtins"}
 )
-"""Packages that are large, or of whose state providers of their own tell."""
+"""Packages that are large, keep nothing of the kind, or of whose state providers of their own tell."""
 
-_COUNTING: tuple[Place, ...] = (("sympy.core.symbol", "Dummy"),)
-"""Classes of such packages that count all the same."""
+_KNOWN: tuple[Place, ...] = (("sympy.core.symbol", "Dummy"), ("xarray.core.options", ""))
+"""Where packages that are too large keep something all the same."""
 
-_MOST_MODULES = 300
+_MOST_MODULES = 100
 """Modules of one package; a larger one is left alone: looking through it would take longer than most cells."""
 
 _MOST_ITEMS = 200
 _DEEPEST = 3
 _ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
+_CONSTANTS = frozenset({int, float, str, bytes, tuple, frozenset})
 _SEQUENCES = (list, tuple, set, frozenset)
 _CODE = (FunctionType, BuiltinFunctionType, ModuleType, type, property, classmethod, staticmethod)
 
@@ -66,7 +68,7 @@ def _capture() -> dict[Place, object]:
     for package, name, module in modules:
         if counts[package] <= _MOST_MODULES:
             found.update(_of_module(name, module))
-    for place in _COUNTING:
+    for place in _KNOWN:
         owner = _owner(place)
         if owner is not None:
             found[place] = _kept(owner)
@@ -85,7 +87,8 @@ def _packages() -> set[str]:
 
 
 def _of_module(name: str, module: ModuleType) -> Iterator[tuple[Place, object]]:
-    yield (name, ""), _kept(module)
+    if kept := _kept(module):
+        yield (name, ""), kept
     for value in list(vars(module).values()):
         if isinstance(value, type) and value.__module__ == name and (kept := _kept(value)):
             yield (name, value.__qualname__), kept
@@ -95,8 +98,10 @@ def _kept(owner: Any) -> dict[str, object]:
     """By name: plain values, copied, and the shapes of others."""
     found = {}
     for name, value in list(vars(owner).items()):
-        is_pid = type(value) is int and value == os.getpid()  # another process has another
-        if not name.startswith("__") and not isinstance(value, _CODE) and not is_pid:
+        kind = type(value)
+        if name.startswith("__") or isinstance(value, _CODE) or (kind is int and value == os.getpid()):
+            continue
+        if not (kind in _CONSTANTS and name.isupper()):
             found[name] = _plain(value)
     return found
 
