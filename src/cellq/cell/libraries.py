@@ -209,11 +209,16 @@ def _apply_inline(state: Any) -> None:
 
 
 def _inline_backend() -> object:
-    return "matplotlib_inline.backend_inline" in sys.modules or None
+    name: object = dict.get(sys.modules["matplotlib"].rcParams, "backend")
+    if "matplotlib_inline.backend_inline" not in sys.modules:
+        return None
+    return "inline" if name == "inline" else "by its module"  # after `%matplotlib inline`, or without; ipywidgets asks
 
 
 def _apply_inline_backend(state: Any) -> None:
     import_module("matplotlib_inline.backend_inline")  # lets figures be shown as values, without one being drawn
+    if state == "inline":
+        dict.__setitem__(import_module("matplotlib").rcParams, "backend", "inline")
 
 
 # --------------------------------------------------------------------------------------------- plotly
