@@ -114,6 +114,12 @@ def test_what_is_printed_into_a_widget_is_in_the_widget(front: Frontend) -> None
     assert front.run("print([each['text'] for each in out.outputs])").printed == "['four\\n']\n"
 
 
+def test_what_a_function_prints_into_a_widget_is_in_its_log(front: Frontend) -> None:
+    front.run("import cellq, ipywidgets\ndef f():\n    with ipywidgets.Output(): print('said')")
+    front.run("%%enqueue --wait\npass")
+    assert front.run("job = cellq.Queue().enqueue(f); job.wait(); print(job.logs())").printed == "said\n\n"
+
+
 def test_a_widget_that_cannot_come_home_is_shown_as_text(front: Frontend) -> None:
     cell = front.run(
         "%%enqueue --wait\nimport ipywidgets, threading\nlocked = ipywidgets.Label('stays')\n"

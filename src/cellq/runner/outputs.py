@@ -67,20 +67,35 @@ class Listener:
         sys.stdout, sys.stderr = self._before
 
 
-_listening: list[Listener] = []
-_heard: list[Listener] = []
+class Cell:
+    """What a cell has said to widgets so far; a function's own prints go into its log."""
+
+    def __init__(self) -> None:
+        self.listening: list[Listener] = []
+        self.heard: list[Listener] = []
+
+    def end(self) -> None:
+        """What was said becomes the widgets' content."""
+        for one in self.heard:
+            one.widget.outputs = (*(() if one.cleared else one.widget.outputs), *one.said)
+
+
+_cells: list[Cell] = []  # a cell can run a cell
+
+
+def begin() -> None:
+    """A cell is about to run."""
+    _cells.append(Cell())
+
+
+def end() -> None:
+    """The cell has ended."""
+    _cells.pop().end()
 
 
 def heard(kind: str, content: dict[str, Any]) -> bool:
     """Offer a message of the shell to the widget that listens; whether one took it."""
-    return bool(_listening) and _listening[-1].hear(kind, content)
-
-
-def fill() -> None:
-    """The cell has ended: what was said becomes the widgets' content."""
-    while _heard:
-        one = _heard.pop(0)
-        one.widget.outputs = (*(() if one.cleared else one.widget.outputs), *one.said)
+    return bool(_cells and _cells[-1].listening) and _cells[-1].listening[-1].hear(kind, content)
 
 
 def viewed(content: dict[str, Any]) -> list[Any]:
@@ -98,15 +113,18 @@ def listen(show: Callable[[Any], None]) -> None:
     """
 
     def enter(widget: Any) -> None:
-        _listening.append(Listener(widget))
+        if _cells:
+            _cells[-1].listening.append(Listener(widget))
 
-    def leave(widget: Any, kind: Any, error: Any, traceback: Any) -> bool | None:
-        if kind is not None:
+    def leave(widget: Any, kind: Any, error: Any, traceback: Any) -> bool:
+        shown = kind is not None and issubclass(kind, Exception)  # and not an interrupt, which is to stop the job
+        if shown:
             show((kind, error, traceback))
-        one = _listening.pop()
-        one.end()
-        _heard.append(one)
-        return True if kind is not None else None  # shown already, as in a notebook
+        if _cells and _cells[-1].listening:
+            one = _cells[-1].listening.pop()
+            one.end()
+            _cells[-1].heard.append(one)
+        return shown  # as in a notebook, the cell goes on then
 
     def serve() -> None:
         output: Any = sys.modules["ipywidgets"].Output

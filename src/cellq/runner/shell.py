@@ -195,11 +195,12 @@ class WorkerShell(InteractiveShell):
         compiler: Any = self.compile
         compiler.header, compiler.source = header, source
         self.execution_count = execution_count or 1
+        outputs.begin()
         builtins.input, getpass.getpass = partial(_refuse, "raw_input"), partial(_refuse, "getpass")
         try:
             return self.run_cell(source, store_history=False)  # type: ignore[no-untyped-call,no-any-return]
         finally:
-            outputs.fill()
+            outputs.end()
             builtins.input = getpass.getpass = _no_input
             self._end_tasks()
 
