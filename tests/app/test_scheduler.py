@@ -55,12 +55,14 @@ async def test_it_ticks_and_a_worker_runs_the_task(worker, queue) -> None:
         return x + y
 
     made_an_hour_ago(add.message(1, y=2))
-    ready = asyncio.Event()
-    schedulers = [cellq.Scheduler(), cellq.Scheduler()]
-    for scheduler in schedulers:
+    ready = [asyncio.Event(), asyncio.Event()]
+    serving = []
+    for event in ready:
+        scheduler = cellq.Scheduler()
         scheduler.cron("* * * * *", add.message(1, y=2), zone="UTC")
-    serving = [asyncio.create_task(scheduler.serve(ready=ready.set)) for scheduler in schedulers]
-    await asyncio.wait_for(ready.wait(), 30)
+        serving.append(asyncio.create_task(scheduler.serve(ready=event.set)))
+    for event in ready:
+        await asyncio.wait_for(event.wait(), 30)
     jobs = await asyncio.to_thread(until, lambda: queue.jobs(name="reports:add"), "something was ticked")
     for task in serving:
         task.cancel()
