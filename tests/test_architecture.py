@@ -11,12 +11,13 @@ import pytest
 SOURCE = pathlib.Path(__file__).parent.parent / "src" / "cellq"
 
 # Each room and the rooms below it that it may use. Whoever is not named must not be imported.
-GROUND = {"call", "cron", "errors", "held", "ids", "options", "message", "settings", "timetable"}
+GROUND = {"call", "cron", "errors", "held", "here", "ids", "options", "message", "settings", "timetable"}
 MAY_IMPORT = {
     "call": {"ids"},
     "cron": set(),
     "errors": set(),
     "held": {"message"},
+    "here": set(),
     "ids": set(),
     "options": {"ids"},
     "message": {"ids", "options"},

@@ -130,7 +130,9 @@ def test_a_widget_that_cannot_come_home_is_shown_as_text(front: Frontend) -> Non
 
 
 def test_a_shells_settings_made_in_a_waiting_cell_are_the_notebooks(front: Frontend) -> None:
-    assert front.run("%%enqueue --wait\n%load_ext autoreload\n%autoreload 2").reply["status"] == "ok"  # type: ignore[index]
+    cell = front.run("%%enqueue --wait\n%load_ext autoreload\n%autoreload 2")
+    assert cell.reply is not None
+    assert cell.reply["status"] == "ok"
     front.run("import pathlib\n_ = pathlib.Path('edited.py').write_text('def f(): return 1')\nimport edited")
     assert front.run("%%enqueue --wait\nprint(edited.f())").printed == "1\n"
     front.run("_ = pathlib.Path('edited.py').write_text('def f(): return 2222')")

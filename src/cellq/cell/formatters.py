@@ -7,6 +7,7 @@ from importlib import import_module
 from types import FunctionType, MethodType
 from typing import Any
 
+from cellq import here
 from cellq.cell.provider import GONE, Provider
 
 _SHOWERS = ("sympy.",)
@@ -17,11 +18,6 @@ _first_sympy: dict[str, object] = {}
 _SYMPY = ("_repr_latex_", "_repr_png_", "_repr_svg_")
 
 
-def _shell() -> Any:
-    module = sys.modules.get("IPython.core.getipython")
-    return None if module is None else module.get_ipython()
-
-
 def _is_custom(function: object) -> bool:
     if isinstance(function, MethodType):
         return type(function.__self__).__module__ == "__main__"
@@ -30,7 +26,7 @@ def _is_custom(function: object) -> bool:
 
 
 def _formatters() -> dict[Any, object]:
-    shell = _shell()
+    shell = here.shell()
     if shell is None:
         return {}
     found: dict[Any, object] = {}
@@ -61,7 +57,7 @@ def _is_own(value: object) -> bool:
 
 
 def _apply_formatters(state: Any) -> None:
-    shell = _shell()
+    shell = here.shell()
     for (mime, kind), function in state.items() if shell is not None else ():
         if not mime:
             printable = import_module(_HELPERS).Printable

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Set
 from contextlib import suppress
 from typing import Any
 
+from cellq import here
 from cellq.cell.names import dotted_stores
 
 FAILURE = " failure"
@@ -73,7 +74,7 @@ def _parsed(text: str) -> str:
         match ast.parse(text).body:
             case [ast.Expr(ast.Call(ast.Attribute(), [ast.Constant(magic), _, ast.Constant(str(cell))]))]:
                 if magic == _MAGIC:
-                    shell = sys.modules["IPython.core.getipython"].get_ipython()
+                    shell = here.shell()
                     return str(shell.transform_cell(cell)).rstrip("\n")
     return text
 
@@ -117,6 +118,5 @@ def stores(namespace: Mapping[str, object]) -> frozenset[str]:
 
 
 def _shell_of(namespace: Mapping[str, object]) -> Any:
-    module = sys.modules.get("IPython.core.getipython")
-    shell = module.get_ipython() if module is not None else None
+    shell = here.shell()
     return shell if shell is not None and shell.user_ns is namespace else None

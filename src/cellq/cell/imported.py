@@ -1,4 +1,4 @@
-"""Doing something as soon as a module has been imported, without importing it."""
+"""Modules that are imported, or will be: what is in them, and doing something as soon as one is there."""
 
 from __future__ import annotations
 
@@ -47,3 +47,16 @@ def when(package: str, action: Callable[[], object]) -> None:
     _watch.waiting.setdefault(package, []).append(action)
     if _watch not in sys.meta_path:
         sys.meta_path.insert(0, _watch)
+
+
+def owner(module: str, path: str) -> Any:
+    """An imported module, or the class with this qualified name in it; None if it is not there.
+
+    Args:
+        module: its full name.
+        path: the class's qualified name; "" for the module itself.
+    """
+    found: Any = sys.modules.get(module)
+    for step in path.split(".") if path else ():
+        found = getattr(found, step, None)
+    return found

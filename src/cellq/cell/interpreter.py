@@ -14,8 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from cellq import here
 from cellq.cell.provider import GONE, Provider
-from cellq.wire.standins import this_loop
 
 # What belongs to one process and would mislead another.
 _OWN_ENVIRONMENT = ("JPY_", "CELLQ_", "PYDEVD_", "VSCODE_", "IPYTHONDIR")
@@ -227,7 +227,7 @@ def _nested_loops() -> object:
 
 def _apply_nested_loops(package: object) -> None:
     if package != _nested_loops():
-        import_module(str(package)).apply(this_loop())
+        import_module(str(package)).apply(here.loop())
 
 
 PROVIDERS = (

@@ -8,6 +8,7 @@ from hashlib import sha512
 from importlib import import_module
 from typing import Any
 
+from cellq import here
 from cellq.cell.provider import GONE, Provider
 
 # ------------------------------------------------------------------------------------------------ NumPy
@@ -171,7 +172,7 @@ _SETTINGS = (str, bool, set, list, tuple, dict)
 
 
 def _inline() -> dict[str, object]:
-    shell = sys.modules["IPython.core.getipython"].get_ipython()
+    shell = here.shell()
     backend: Any = getattr(sys.modules.get("matplotlib_inline.config"), "InlineBackend", None)
     if shell is None or backend is None or not backend.initialized():
         # `%config InlineBackend.…` before anything is drawn: it waits here for the backend.
@@ -192,10 +193,9 @@ def _inline() -> dict[str, object]:
 
 
 def _apply_inline(state: Any) -> None:
-    from IPython.core.getipython import get_ipython
     from matplotlib_inline.config import InlineBackend
 
-    shell: Any = get_ipython()
+    shell = here.shell()
     if shell is None:
         return
     figures = InlineBackend.instance(parent=shell)
@@ -280,7 +280,7 @@ def _apply_ipytest(state: Any) -> None:
 
 
 def _shell() -> dict[str, object]:
-    shell = sys.modules["IPython.core.getipython"].get_ipython()
+    shell = here.shell()
     if shell is None:
         return {}
     plain = shell.display_formatter.formatters["text/plain"]
@@ -295,7 +295,7 @@ def _shell() -> dict[str, object]:
 
 
 def _apply_shell(state: Any) -> None:
-    shell: Any = import_module("IPython.core.getipython").get_ipython()
+    shell = here.shell()
     if shell is None:
         return
     plain = shell.display_formatter.formatters["text/plain"]

@@ -10,12 +10,11 @@ A library is not imported for each cell just because it has brought a magic: tha
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from types import FunctionType, MethodType
 from typing import Any
 
-from cellq import settings
+from cellq import here, settings
 from cellq.cell.provider import GONE, Provider
 from cellq.wire.reducing import by_value
 
@@ -26,7 +25,7 @@ class Elsewhere:
     """A magic of a library that is not imported yet.
 
     Args:
-        kind: "line", "cell" or "line_cell".
+        kind: "line" or "cell".
         name: what cells call it.
         home: its module, and its name there or that of its class.
         marks: what IPython reads off a magic before it calls it.
@@ -38,7 +37,7 @@ class Elsewhere:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Import the library, let it bring its magics, and call this one."""
-        shell = _shell()
+        shell = here.shell()
         module = import_module(self.home[0])
         magic: Any = module
         for step in self.home[1].split("."):
@@ -54,13 +53,8 @@ class Elsewhere:
         return magic(*args, **kwargs)
 
 
-def _shell() -> Any:
-    module = sys.modules.get("IPython.core.getipython")
-    return None if module is None else module.get_ipython()
-
-
 def _magics() -> dict[Any, object]:
-    shell = _shell()
+    shell = here.shell()
     if shell is None:
         return {}
     usual = {name for name, _ in shell.alias_manager.default_aliases}
@@ -90,7 +84,7 @@ def _told(magic: Any) -> object:
 
 
 def _apply_magics(state: Any) -> None:
-    shell = _shell()
+    shell = here.shell()
     for (kind, name), told in state.items() if shell is not None else ():
         if kind == "alias":
             shell.alias_manager.undefine_alias(name) if told is GONE else shell.alias_manager.define_alias(name, told)
@@ -113,7 +107,7 @@ _mode = ["off"]
 
 
 def _autoreload() -> object:
-    magics = getattr(_shell(), "magics_manager", None)
+    magics = getattr(here.shell(), "magics_manager", None)
     reloader = getattr(magics and magics.registry.get("AutoreloadMagics"), "_reloader", None)
     if reloader is None:
         return _mode[0]
@@ -124,7 +118,7 @@ def _autoreload() -> object:
 
 def _apply_autoreload(mode: object) -> None:
     _mode[0] = str(mode)
-    shell = _shell()
+    shell = here.shell()
     if shell is not None and not settings.in_slot:
         shell.extension_manager.load_extension("autoreload")
         shell.run_line_magic("autoreload", str(mode))

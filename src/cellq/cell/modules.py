@@ -69,7 +69,7 @@ def _capture() -> dict[Place, object]:
         if counts[package] <= _MOST_MODULES:
             found.update(_of_module(name, module))
     for place in _KNOWN:
-        owner = _owner(place)
+        owner = imported.owner(*place)
         if owner is not None:
             found[place] = _kept(owner)
     return found
@@ -122,18 +122,11 @@ def _plain(value: Any, depth: int = 0) -> object:
     return Shape((kind.__module__, kind.__qualname__, len(value) if isinstance(value, list | dict | set) else 0))
 
 
-def _owner(place: Place) -> Any:
-    found: Any = sys.modules.get(place[0])
-    for step in place[1].split(".") if place[1] else ():
-        found = getattr(found, step, None)
-    return found
-
-
 def _apply(state: Any) -> None:
     later: dict[str, dict[Place, object]] = {}
     for place, told in state.items():
         package = place[0].partition(".")[0]
-        owner = _owner(place)
+        owner = imported.owner(*place)
         if package not in sys.modules:
             later.setdefault(package, {})[place] = told
         if owner is None or told is GONE:

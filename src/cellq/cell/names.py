@@ -27,6 +27,8 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
+from cellq import here
+
 LOADS = frozenset({"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"})
 DELETES = frozenset({"DELETE_NAME", "DELETE_GLOBAL"})
 ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "IMPORT_FROM", "LOAD_SUPER_ATTR"})
@@ -240,11 +242,10 @@ def _python(source: str) -> str:
     if "IPython" not in sys.modules and not _SYNTAX.search(source):
         return source
     try:
-        from IPython.core.getipython import get_ipython
         from IPython.core.inputtransformer2 import TransformerManager
     except ImportError:
         return source
-    shell = get_ipython()
+    shell = here.shell()
     transform: Any = TransformerManager if shell is None else lambda: shell
     return str(transform().transform_cell(source))
 

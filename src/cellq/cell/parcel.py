@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakSet, ref
 
+from cellq import here
 from cellq.cell import ambient, figures, history, patches
 from cellq.cell.closure import Needs, needed
 from cellq.cell.fingerprint import fingerprint
@@ -185,8 +186,7 @@ def pack(
 
 
 def _future_flags() -> int:
-    module = sys.modules.get("IPython.core.getipython")
-    shell = module.get_ipython() if module else None
+    shell = here.shell()
     return int(shell.compile.flags) if shell is not None else 0
 
 

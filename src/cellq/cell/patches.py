@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
+from cellq.cell import imported
 from cellq.cell.provider import GONE, Provider
 
 Place = tuple[str, str, str]
@@ -74,20 +75,13 @@ def _place(owner: object, attribute: str) -> Place | None:
         return None
     if place[0] == "__main__" or (place[0] == "sys" and attribute in _OWN):
         return None
-    return place if _owner(place) is owner else None
-
-
-def _owner(place: Place) -> Any:
-    found: Any = sys.modules.get(place[0])
-    for step in place[1].split(".") if place[1] else ():
-        found = getattr(found, step, None)
-    return found
+    return place if imported.owner(*place[:2]) is owner else None
 
 
 def _capture() -> dict[Place, object]:
     found = {}
     for place, first in _first.items():
-        value = vars(_owner(place) or sys).get(place[2], _NOTHING)
+        value = vars(imported.owner(*place[:2]) or sys).get(place[2], _NOTHING)
         if value is not _NOTHING and not _like(value, first):
             found[place] = value
     return found
@@ -103,7 +97,7 @@ def _apply(state: Any) -> None:
     for place, value in state.items():
         if place[0] not in sys.modules:
             importlib.import_module(place[0])
-        owner = _owner(place)
+        owner = imported.owner(*place[:2])
         first = _first.setdefault(place, vars(owner).get(place[2], _NOTHING))
         if value is not GONE:
             setattr(owner, place[2], value)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from cellq import here
 from cellq.cell import imported
 
 Output = dict[str, Any]
@@ -100,9 +101,8 @@ def heard(kind: str, content: dict[str, Any]) -> bool:
 
 def viewed(content: dict[str, Any]) -> list[Any]:
     """The widget of which a message shows the view, if there is one."""
-    view = content.get("data", {}).get("application/vnd.jupyter.widget-view+json")
-    known = getattr(sys.modules.get("ipywidgets.widgets.widget"), "_instances", {})
-    return [known[view["model_id"]]] if view is not None and view.get("model_id") in known else []
+    widget = here.widget(content.get("data", {}).get(here.VIEW, {}).get("model_id"))
+    return [] if widget is None else [widget]
 
 
 def listen(show: Callable[[Any], None]) -> None:

@@ -56,10 +56,12 @@ def how(kind: type, by_value: Callable[[type], bool]) -> Make | None:
         return None
     base = next(found for found in kind.__mro__ if found in _BASES)
     own = [cls for cls in kind.__mro__ if cls not in base.__mro__ and cls.__module__ not in _TRANSPARENT]
-    if not own or not all(by_value(cls) for cls in own):
-        plain = base is object and not {"__reduce__", "__reduce_ex__"} & {name for cls in own for name in vars(cls)}
-        marks = plain and not any(by_value(cls) for cls in own) and not slot_names(kind)
-        return Make(base, (), marks) if marks else None
+    travel = [by_value(cls) for cls in own]
+    if not any(travel) and base is object:  # a library's class
+        seen_to = any(name in vars(cls) for cls in own for name in ("__reduce__", "__reduce_ex__"))
+        return None if seen_to or slot_names(kind) else Make(object, (), marks=True)
+    if not all(travel) or not own:
+        return None
     fields = hasattr(kind, "_make")  # a named tuple brings `__getnewargs__`, and it is no notebook that wrote it
     methods = {name for cls in own for name in vars(cls)} - ({"__getnewargs__"} if fields else set())
     slots = tuple(slot_names(kind))

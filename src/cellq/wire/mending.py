@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FunctionType, MappingProxyType, MethodType
 from typing import Any
 
+from cellq import here
 from cellq.wire.rebuilding import afterwards
 
 Reduction = Any  # what __reduce_ex__ returns, or NotImplemented
@@ -39,6 +40,8 @@ def _bunch(bunch: Any) -> Reduction:
 
 def widget(widget: Any) -> Reduction:
     """How to make a widget anew."""
+    if not hasattr(widget, "get_view_spec"):
+        return NotImplemented
     make, args, state = widget.__reduce_ex__(5)[:3]
     values = {name: value for name, value in state["_trait_values"].items() if name != "comm"}
     watched = {
@@ -58,8 +61,7 @@ def set_widget(widget: Any, state: Any) -> None:
     for (name, event), handlers in state[1].items():
         for handler in handlers:
             widget._add_notifiers(handler, name, event)
-    known = sys.modules["ipywidgets.widgets.widget"]._instances
-    widget._model_id = None if state[2] in known else state[2]  # else it is another widget's here
+    widget._model_id = None if here.widget(state[2]) is not None else state[2]  # then it is another widget's here
     afterwards(partial(_open, widget))
 
 
@@ -141,8 +143,7 @@ def entry_of(folder: Any, name: Any) -> Any:
 
 def formatter(formatter: Any) -> Reduction:
     """How to find the shell's own formatter on the other side."""
-    shell = sys.modules["IPython.core.getipython"].get_ipython()
-    owner = None if shell is None else shell.display_formatter
+    owner = getattr(here.shell(), "display_formatter", None)
     mime = getattr(formatter, "format_type", None)
     if owner is None or (formatter is not owner and owner.formatters.get(mime) is not formatter):
         return NotImplemented
@@ -151,7 +152,7 @@ def formatter(formatter: Any) -> Reduction:
 
 def this_formatter(mime: str | None) -> Any:
     """The formatter of this side's shell for such content; without a type, what holds them all."""
-    owner = sys.modules["IPython.core.getipython"].get_ipython().display_formatter
+    owner = here.shell().display_formatter
     return owner if mime is None else owner.formatters[mime]
 
 

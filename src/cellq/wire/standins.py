@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cellq import here
 from cellq.wire import files, generators, mending, mocks
 
 _MOST_SHARED = 64 << 20
@@ -38,29 +39,20 @@ def reduce(thing: Any) -> Reduction:
         InUse: it is of such a kind, but in use.
     """
     kind = type(thing)
-    reducer = _BY_TYPE.get(kind)
-    if reducer is None:
-        reducer = _BY_NAME.get(f"{kind.__module__}.{kind.__qualname__}")
-    if reducer is None and kind.__module__ in ("asyncio.locks", "asyncio.queues"):
-        reducer = _asyncio
-    if reducer is None and str(kind.__module__).startswith(("ipykernel.", "cellq.runner.")):
-        reducer = _shell
-    if reducer is None and kind.__module__ == "IPython.core.formatters":
-        reducer = mending.formatter
-    if reducer is None and str(kind.__module__).startswith("ipywidgets.") and hasattr(kind, "get_view_spec"):
-        reducer = mending.widget
-    if reducer is None and str(kind.__module__).startswith("patsy."):
-        reducer = mending.patsy
-    if reducer is None and str(kind.__module__).startswith("plotly."):
-        reducer = mending.plotly
-    if reducer is None and kind.__module__ == "unittest.mock":
-        reducer = mocks.reduce
-    if reducer is None and str(kind.__module__).startswith("asyncio.") and hasattr(kind, "run_until_complete"):
-        reducer = _loop
+    reducer = _BY_TYPE.get(kind) or _of_type(kind)
     numpy = sys.modules.get("numpy")
     if reducer is None and numpy is not None and issubclass(kind, numpy.ndarray) and getattr(thing, "__dict__", None):
         reducer = mending.subarray
     return NotImplemented if reducer is None else reducer(thing)
+
+
+def _of_type(kind: type) -> Callable[[Any], Reduction] | None:
+    """What knows instances of a type by its name, or by the library that it is of."""
+    home = str(kind.__module__)
+    reducer = _BY_NAME.get(f"{home}.{kind.__qualname__}")
+    if reducer is None and home.startswith(_LIBRARIES):
+        return next(reducer for start, reducer in _BY_LIBRARY.items() if home.startswith(start))
+    return reducer
 
 
 class InUse(TypeError):
@@ -194,23 +186,13 @@ def ended_task(result: Any, error: BaseException | None, name: str, coroutine: s
 
 
 def _loop(loop: Any) -> Reduction:
+    if not hasattr(loop, "run_until_complete"):
+        return NotImplemented
     if loop.is_closed():
         return closed_loop, ()
-    if loop is not this_loop():
+    if loop is not here.loop():
         _refuse("an event loop")
-    return this_loop, ()
-
-
-def this_loop() -> Any:
-    """The event loop in which the cells of this side run."""
-    import asyncio
-
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        from IPython.core.async_helpers import get_asyncio_loop
-
-        return get_asyncio_loop()  # type: ignore[no-untyped-call]
+    return here.loop, ()
 
 
 def closed_loop() -> Any:
@@ -410,20 +392,12 @@ def cursor_of(connection: Any, size: int, rows: Any) -> Any:
 
 
 def _shell(thing: Any) -> Reduction:
-    module = sys.modules.get("IPython.core.getipython")
-    shell = None if module is None else module.get_ipython()
+    shell = here.shell()
     if shell is None:
         return NotImplemented
     if thing is shell:
-        return this_shell, ()
+        return here.shell, ()
     return (getattr, (shell, "displayhook")) if thing is shell.displayhook else NotImplemented
-
-
-def this_shell() -> Any:
-    """The shell of this side."""
-    from IPython.core.getipython import get_ipython
-
-    return get_ipython()
 
 
 def _nditer(walk: Any) -> Reduction:
@@ -467,3 +441,17 @@ _BY_NAME: dict[str, Callable[[Any], Reduction]] = {
     **dict.fromkeys(files.NAMES, _file),
     **mending.BY_NAME,
 }
+_BY_LIBRARY: dict[str, Callable[[Any], Reduction]] = {
+    "asyncio.locks": _asyncio,
+    "asyncio.queues": _asyncio,
+    "asyncio.": _loop,
+    "ipykernel.": _shell,
+    "cellq.runner.": _shell,
+    "IPython.core.formatters": mending.formatter,
+    "ipywidgets.": mending.widget,
+    "patsy.": mending.patsy,
+    "plotly.": mending.plotly,
+    "unittest.mock": mocks.reduce,
+}
+"""By how the names of their modules start; the first that fits."""
+_LIBRARIES = tuple(_BY_LIBRARY)

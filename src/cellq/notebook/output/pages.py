@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cellq.here import VIEW
 from cellq.notebook.cards.card import Face, bundle
 from cellq.notebook.cards.views import StaticView
 from cellq.notebook.route import Route
@@ -29,8 +30,6 @@ from cellq.notebook.route import Route
 log = logging.getLogger("cellq.notebook")
 
 SCRIPT = Path(__file__).with_name("pages.js")
-
-_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ class StandingView(StaticView):
 
     def begin(self, face: Face) -> None:
         view = {"version_major": 2, "version_minor": 0, "model_id": self._name}
-        content = {"data": {**bundle(face), _VIEW: view}, "metadata": {}, "transient": {"display_id": self._name}}
+        content = {"data": {**bundle(face), VIEW: view}, "metadata": {}, "transient": {"display_id": self._name}}
         self._route.send("display_data", content)
 
     def draw(self, face: Face) -> bool:

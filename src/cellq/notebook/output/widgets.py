@@ -10,12 +10,12 @@ What does not come home (it cannot travel, or is shown in another notebook) stay
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-VIEW = "application/vnd.jupyter.widget-view+json"
+from cellq import here
+from cellq.here import VIEW
 
 Send = Callable[[str, dict[str, Any]], None]
 
@@ -35,35 +35,34 @@ class Widgets:
 
     def send(self, kind: str, content: dict[str, Any]) -> None:
         """Publish a message; what it shows of widgets that are not here yet follows with `show`."""
-        view = content.get("data", {}).get(VIEW)
-        if view is None or (self._drawn and _is_here(view)):
+        if VIEW not in content.get("data", {}) or (self._drawn and _is_here(content)):
             self._send(kind, content)
-            return
-        text = {mime: data for mime, data in content["data"].items() if mime != VIEW}
-        if not self._drawn:
-            self._send(kind, {**content, "data": text})
+        elif not self._drawn:
+            self._send(kind, _as_text(content))
         elif kind == "execute_result":  # front ends do not update those
             self._held.append((kind, content))
         else:
             transient = {"display_id": uuid.uuid4().hex, **content.get("transient", {})}
             self._held.append(("update_display_data", {**content, "transient": transient}))
-            self._send(kind, {**content, "data": text, "transient": transient})
+            self._send(kind, {**_as_text(content), "transient": transient})
 
     def show(self) -> None:
         """The job has ended, and what it gave is here."""
         held, self._held = self._held, []
         for kind, content in held:
-            if _is_here(content["data"][VIEW]):
+            if _is_here(content):
                 self._send(kind, content)
             elif kind == "execute_result":
-                text = {mime: data for mime, data in content["data"].items() if mime != VIEW}
-                self._send(kind, {**content, "data": text})
+                self._send(kind, _as_text(content))
 
     def clear(self) -> None:
         """What was shown so far is gone from the cell."""
         self._held.clear()
 
 
-def _is_here(view: dict[str, Any]) -> bool:
-    module = sys.modules.get("ipywidgets.widgets.widget")
-    return module is not None and view.get("model_id") in module._instances
+def _is_here(content: dict[str, Any]) -> bool:
+    return here.widget(content["data"][VIEW].get("model_id")) is not None
+
+
+def _as_text(content: dict[str, Any]) -> dict[str, Any]:
+    return {**content, "data": {mime: data for mime, data in content["data"].items() if mime != VIEW}}
