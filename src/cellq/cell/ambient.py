@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 
-from cellq.cell import figures, formatters, imported, interpreter, libraries, magics, modules, patches
+from cellq.cell import figures, formatters, imported, interpreter, libraries, magics, modules, patches, warned
 from cellq.cell.provider import GONE, Provider
 
 State = dict[str, object]
@@ -141,6 +141,7 @@ def providers() -> Mapping[str, Provider]:
             *figures.PROVIDERS,
             *formatters.PROVIDERS,
             *patches.PROVIDERS,
+            *warned.PROVIDERS,  # last, for what others put in force may change the filters
         )
     }
     for entry in entry_points(group="cellq.ambient"):

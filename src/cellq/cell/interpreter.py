@@ -1,4 +1,4 @@
-"""Ambient state of the Python process itself: directory, environment, path, warnings, random, decimal, logging."""
+"""Ambient state of the Python process itself: directory, environment, path, random, decimal, logging."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import random
 import sys
 import time
-import warnings
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -75,28 +74,6 @@ def _apply_path(state: Any) -> None:
     front, back = state
     given = {*front, *back}
     sys.path[:] = [*front, *(entry for entry in sys.path if entry not in given), *back]
-
-
-def _category(kind: Any) -> tuple[str, str]:
-    return kind.__module__, kind.__qualname__
-
-
-def _filters() -> list[tuple[Any, ...]]:
-    return [
-        (action, message, _category(kind), module, line) for action, message, kind, module, line in warnings.filters
-    ]
-
-
-def _apply_filters(state: Any) -> None:
-    filters = []
-    for action, message, (home, name), module, line in state:
-        try:
-            kind = getattr(sys.modules.get(home) or import_module(home), name)
-        except (ImportError, AttributeError):  # a category only the other side has cannot be warned with here
-            continue
-        filters.append((action, message, kind, module, line))
-    warnings.filters[:] = filters  # type: ignore[index]
-    getattr(warnings, "_filters_mutated", lambda: None)()
 
 
 def _apply_random(state: Any) -> None:
@@ -237,7 +214,6 @@ PROVIDERS = (
     Provider(
         "recursion limit", sys.getrecursionlimit, lambda state: sys.setrecursionlimit(int(str(state))), first=True
     ),
-    Provider("warning filters", _filters, _apply_filters),
     Provider("random", random.getstate, _apply_random, branch=_branch_random),
     Provider("garbage collector", gc.isenabled, lambda state: gc.enable() if state else gc.disable()),
     Provider("switch interval", sys.getswitchinterval, lambda state: sys.setswitchinterval(float(str(state)))),
