@@ -89,9 +89,8 @@ class Machine:
 
     def end(self) -> None:
         """End what runs here."""
-        for process in self._running:
+        for process in reversed(self._running):
             process.terminate()
-        for process in self._running:
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
@@ -141,7 +140,7 @@ class Pair:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for machine in (self.first, self.second):
+        for machine in (self.second, self.first):  # the server is on the first, and workers sign off
             machine.end()
             _ip("netns", "del", machine.name)
 

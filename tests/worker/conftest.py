@@ -79,8 +79,8 @@ def start_worker(queue: cellq.Queue, tmp_path: pathlib.Path) -> Iterator[Callabl
     """Start worker processes on `queue`; they are gone when the test ends."""
     started: list[WorkerProcess] = []
 
-    def start(*options: str) -> WorkerProcess:
-        worker = WorkerProcess(queue.url, tmp_path / f"elsewhere{len(started)}", *options)
+    def start(*options: str, url: str = "") -> WorkerProcess:
+        worker = WorkerProcess(url or queue.url, tmp_path / f"elsewhere{len(started)}", *options)
         started.append(worker)
         worker.wait_ready()
         return worker

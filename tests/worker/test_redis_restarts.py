@@ -93,3 +93,12 @@ def test_a_server_that_cuts_every_connection_loses_and_repeats_nothing(
     with own.client() as client:
         stream(queue, start_worker, tmp_path / "traces", until, cut)
         assert leaks(client, "cellq") == []
+
+
+def test_a_worker_can_be_stopped_while_its_server_is_away(own: Server, start_worker) -> None:
+    """Whatever its patience is with a server: a container that does not end by itself is killed."""
+    worker = start_worker(url=f"{own.url}?patience=600")
+    own.kill()
+    worker.process.terminate()
+    assert worker.process.wait(60) == 0
+    assert "ends while its store is away" in worker.log.read_text()

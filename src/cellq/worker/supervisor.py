@@ -55,6 +55,7 @@ log = logging.getLogger("cellq.worker")
 
 _KEPT_CODE = 64
 _TRY_AGAIN = 1.0  # seconds until the store is asked again that could not be reached
+_FAREWELL = 3.0  # seconds that an ended worker tries to say so: a container has ten until it is killed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,8 +203,12 @@ class Supervisor(Watcher):
             self._funnel.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(funnel, settings.lease)
-            with contextlib.suppress(StoreUnavailable):
-                await self._store.beat(self.introduce(lease=0.0), [])
+            try:
+                await asyncio.wait_for(self._store.beat(self.introduce(lease=0.0), []), _FAREWELL)
+            except (StoreUnavailable, TimeoutError):
+                log.warning(
+                    "worker %s ends while its store is away; it is listed until its lease ends", short_id(self.id)
+                )
 
     def stop(self) -> None:
         """Drain and end; called again: end now."""

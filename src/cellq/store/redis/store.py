@@ -64,6 +64,7 @@ _CHANGED = (Changed.DONE, Changed.ASKED, Changed.ALREADY, Changed.REFUSED, Chang
 _LONG_SILENT = 3600.0
 _SWEEP = 60.0  # seconds between two sweeps of a handle that beats
 _SWEPT = 500  # jobs per sweep; while there are more, the next beat goes on
+_PARTING = 3.0  # seconds to give back what was claimed meanwhile; later its lease ends by itself
 _LOOKED_AT = 5000  # jobs that `find` looks at before it lets others have the server: 5 to 15 ms
 
 
@@ -113,7 +114,7 @@ class RedisStore:
     async def close(self) -> None:
         """See `Store.close`."""
         if self._giving_back:
-            await asyncio.wait(self._giving_back, timeout=self.address.patience)
+            await asyncio.wait(self._giving_back, timeout=min(self.address.patience, _PARTING))
         self._threads.close()
         await self._bell.close()
         await self._server.close()
