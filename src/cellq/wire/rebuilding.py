@@ -148,7 +148,7 @@ def _own_module(name: str, home: bytes, loading: Loading) -> types.ModuleType | 
 
 
 def _adopt(name: str, file: str | None, package: str | None, path: list[str] | None) -> types.ModuleType:
-    new = types.ModuleType(name)
+    new = neighbours.Partial(name)
     new.__file__ = file
     new.__package__ = package
     new.__spec__ = importlib.machinery.ModuleSpec(name, None, origin=file, is_package=path is not None)
@@ -168,6 +168,7 @@ def fill_module(new: types.ModuleType, state: dict[str, Any]) -> None:
     if id(new) in _loading().known:
         return
     state.pop("__parent__", None)
+    new.__class__ = types.ModuleType
     vars(new).update(state)
     vars(new).setdefault("__builtins__", builtins)
     sys.modules[new.__name__] = new
