@@ -53,11 +53,14 @@ class Partial(ModuleType):
         if spec is None or not isinstance(spec.loader, InspectLoader):
             return
         code = spec.loader.get_code(self.__name__)
+        if code is None:
+            return
         came = dict(vars(self))
-        if code is not None:
+        try:
             with contextlib.redirect_stdout(io.StringIO()):  # where it comes from it was imported before
                 exec(code, vars(self))
-        vars(self).update(came)
+        finally:
+            vars(self).update(came)
 
 
 _SOURCES = (".py", ".pyc", ".pyw")
