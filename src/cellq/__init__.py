@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Any
 
 from cellq.call import Handler, Message
@@ -129,8 +128,7 @@ def attach(job: Job[Any] | str) -> Job[Any]:
         CellqError: this is no notebook.
         TypeError, ValueError, Expired, StoreUnavailable: there is no such job, or no way to it.
     """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
+    shell = importlib.import_module("cellq.here").shell()
     if shell is None:
         raise CellqError("attach shows a job in a notebook's cell, and this is none; here, see job.logs(follow=True)")
     session = importlib.import_module("cellq.notebook").session_of(shell)

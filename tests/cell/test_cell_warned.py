@@ -32,6 +32,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
+def shown() -> Any:
+    return ambient.capture()["warnings shown"]
+
+
 def forget(library: Any) -> None:
     """Like a process in which it has not warned."""
     vars(library).pop("__warningregistry__", None)
@@ -39,9 +43,9 @@ def forget(library: Any) -> None:
 
 def test_a_warning_shown_on_one_side_is_not_shown_on_the_other(library: Any, seen: list[str]) -> None:
     library.warn()
-    state = ambient.capture()
+    state = shown()
     forget(library)
-    assert ambient.apply({"warnings shown": state["warnings shown"]}) == []
+    assert ambient.apply({"warnings shown": state}) == []
     library.warn()
     library.warn("another")
     assert seen == ["careful", "another"]
@@ -51,7 +55,7 @@ def test_what_a_change_of_the_filters_has_made_void_does_not_travel(library: Any
     library.warn()
     with warnings.catch_warnings():
         pass
-    assert "somelibrary" not in ambient.capture()["warnings shown"]  # type: ignore[operator]
+    assert "somelibrary" not in shown()
     library.warn()
     assert seen == ["careful", "careful"]
 

@@ -13,7 +13,7 @@ import sys
 import warnings
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from cellq.cell.provider import GONE, Provider
 
@@ -25,15 +25,21 @@ class _Question(Warning):
     """Nobody sees it."""
 
 
+def _list() -> list[Any]:
+    """The filters; the annotation of `warnings.filters` promises no more than a sequence."""
+    return cast("list[Any]", warnings.filters)
+
+
 def _version() -> object:
     """The number of changes of the filters so far; the interpreter tells it to whoever warns."""
     answer: dict[Any, Any] = {}
     silent = ("ignore", None, _Question, None, 0)
-    warnings.filters.insert(0, silent)  # type: ignore[attr-defined]  # it is a list; and this does not count as a change
+    filters = _list()
+    filters.insert(0, silent)  # which does not count as a change
     try:
         warnings.warn_explicit("", _Question, "", 1, registry=answer)
     finally:
-        warnings.filters.remove(silent)  # type: ignore[attr-defined]
+        filters.remove(silent)
     return answer[_VERSION]
 
 
@@ -76,7 +82,7 @@ def _apply_filters(state: Any) -> None:
             continue
         filters.append((action, message, kind, module, line))
     shown = _shown()  # what has not become void on the other side has not here
-    warnings.filters[:] = filters  # type: ignore[index]
+    _list()[:] = filters
     getattr(warnings, "_filters_mutated", lambda: None)()
     _apply_shown(shown)
 

@@ -6,62 +6,18 @@ the worker. Installed packages, the standard library and cellq itself travel by 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import sys
 import sysconfig
 import weakref
 from functools import lru_cache
-from importlib.abc import InspectLoader
-from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
 adopted: weakref.WeakSet[ModuleType] = weakref.WeakSet()
 """Modules that came from another process: they have no file here, so they travel on by value too."""
-
-_SEARCHERS = ("cellq.", "pickle", "cloudpickle", "multiprocessing", "inspect", "doctest")
-"""They look through all modules for some name, and want none of them run for that."""
-
-
-class Partial(ModuleType):
-    """A module of which only what functions and classes use has come from another process.
-
-    Code that imports something else from it gets that from the module's file, if it is found here: another module that
-    is imported only now may do so. What has come stays as it came.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        asks = str(sys._getframe(1).f_globals.get("__name__"))
-        if asks.startswith(_SEARCHERS) or (name.startswith("__") and name != "__all__"):
-            raise AttributeError(name)
-        self.complete()
-        try:
-            return vars(self)[name]
-        except KeyError:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}") from None
-
-    def complete(self) -> None:
-        """Run the module's file, as an import would have done; without one nothing is added."""
-        self.__class__ = ModuleType  # type: ignore[assignment]  # it has to ask no more
-        parent = sys.modules.get(self.__name__.rpartition(".")[0])
-        spec = PathFinder.find_spec(self.__name__, getattr(parent, "__path__", None))
-        if spec is None or not isinstance(spec.loader, InspectLoader):
-            return
-        code = spec.loader.get_code(self.__name__)
-        if code is None:
-            return
-        came = dict(vars(self))
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):  # where it comes from it was imported before
-                exec(code, vars(self))
-        finally:
-            vars(self).update(came)
-
 
 _SOURCES = (".py", ".pyc", ".pyw")
 _SPECIAL = frozenset({"__main__", "__mp_main__", "builtins"})

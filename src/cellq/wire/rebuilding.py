@@ -40,6 +40,7 @@ from typing import Any
 from cloudpickle import cloudpickle  # type: ignore[import-untyped]
 
 from cellq.wire import neighbours
+from cellq.wire.partial import Partial
 
 
 class Process:
@@ -148,7 +149,7 @@ def _own_module(name: str, home: bytes, loading: Loading) -> types.ModuleType | 
 
 
 def _adopt(name: str, file: str | None, package: str | None, path: list[str] | None) -> types.ModuleType:
-    new = neighbours.Partial(name)
+    new = Partial(name)
     new.__file__ = file
     new.__package__ = package
     new.__spec__ = importlib.machinery.ModuleSpec(name, None, origin=file, is_package=path is not None)

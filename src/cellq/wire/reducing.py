@@ -29,6 +29,7 @@ from typing import Any
 from cloudpickle import cloudpickle  # type: ignore[import-untyped]
 
 from cellq.wire import caches, classes, instances, neighbours, rebuilding, standins
+from cellq.wire.partial import Partial
 
 Reduction = Any  # what __reduce_ex__ returns, or NotImplemented
 
@@ -189,7 +190,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if beside:
                 uses = {name: _MADE_BY_IMPORT.get(type(value), value) for name, value in uses.items()}
             for value in (*uses.values(), *_contents(func)):
-                if type(value) in (types.ModuleType, neighbours.Partial):
+                if type(value) in (types.ModuleType, Partial):
                     _find_submodules(value.__name__, reads.names, submodules)
             if reads.imports:
                 _find_imported(reads.names, known.get("__package__"), submodules)
@@ -416,7 +417,7 @@ REDUCERS: dict[type, Callable[[Pickler, Any], Reduction]] = {
     types.BuiltinMethodType: Pickler._method,
     types.CellType: Pickler._cell,
     types.ModuleType: Pickler._module,
-    neighbours.Partial: Pickler._module,
+    Partial: Pickler._module,
     functools._lru_cache_wrapper: Pickler._cached,
     functools.cached_property: Pickler._cached_property,
     memoryview: Pickler._memoryview,

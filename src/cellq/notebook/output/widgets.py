@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 from cellq import here
-from cellq.here import VIEW
 
 Send = Callable[[str, dict[str, Any]], None]
 
@@ -35,7 +34,7 @@ class Widgets:
 
     def send(self, kind: str, content: dict[str, Any]) -> None:
         """Publish a message; what it shows of widgets that are not here yet follows with `show`."""
-        if VIEW not in content.get("data", {}) or (self._drawn and _is_here(content)):
+        if here.VIEW not in content.get("data", {}) or (self._drawn and _is_here(content)):
             self._send(kind, content)
         elif not self._drawn:
             self._send(kind, _as_text(content))
@@ -61,8 +60,8 @@ class Widgets:
 
 
 def _is_here(content: dict[str, Any]) -> bool:
-    return here.widget(content["data"][VIEW].get("model_id")) is not None
+    return here.widget(content["data"][here.VIEW].get("model_id")) is not None
 
 
 def _as_text(content: dict[str, Any]) -> dict[str, Any]:
-    return {**content, "data": {mime: data for mime, data in content["data"].items() if mime != VIEW}}
+    return {**content, "data": {mime: data for mime, data in content["data"].items() if mime != here.VIEW}}
