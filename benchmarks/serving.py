@@ -10,6 +10,7 @@ Those that are not installed are left out, and the table says so.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import shutil
@@ -20,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import bare
 import redis
 import stand
 import work
@@ -48,19 +50,17 @@ def measure(room: Path, *, quick: bool) -> list[Line]:
                 continue
             how_many = count // 3 if name in _SLOW else count
             contestants[name] = partial(_tried, name, url, (rival.Client, rival.commands), how_many)
-        contestants["RPUSH"] = partial(_bare, url, count)
+        contestants["redis-py"] = partial(bare.turn, url, count)
         found = in_turns(contestants, turns, warm_up=0 if quick else 1)
-    ours, bare = found.pop("cellq"), found.pop("RPUSH")
-    lines = [
-        Line(
-            what="one by one, beside one RPUSH each and nothing else",
-            unit="/s",
-            ours=ours["rate"],
-            rival="redis-py",
-            theirs=bare["rate"],
-            more_is_better=True,
-        )
-    ]
+        gc.collect()  # results of celery take leave of the server: each would wait for it in vain once it is gone
+    ours, floor = found.pop("cellq"), found.pop("redis-py")
+    lines = []
+    for what, key, unit, more in (
+        ("one by one, beside one RPUSH each and nothing else", "rate", "/s", True),
+        ("round trip, beside a word that is sent to a process and back", "trip", "ms", False),
+    ):
+        line = Line(what=what, unit=unit, ours=ours[key], rival="redis-py", theirs=floor[key], more_is_better=more)
+        lines.append(line)
     for what, key, unit, more, goal in (
         ("no-ops one by one: enqueue, then fetch all", "rate", "/s", True, 4.0),
         ("drain of waiting no-ops", "drain", "/s", True, 4.0),
@@ -159,14 +159,6 @@ def _tried(name: str, url: str, maker: _Maker, count: int) -> Mapping[str, float
     except Exception as error:
         print(f"({name} failed, once more: {type(error).__name__})", end=" ")
         return _turn(url, maker, count)
-
-
-def _bare(url: str, count: int) -> Mapping[str, float]:
-    """What any queue pays that has each job acknowledged: a client that sends a command, and waits for the answer."""
-    with redis.Redis.from_url(url) as client:
-        client.flushall()
-        seconds = timed(lambda: [client.rpush("queue", b"x" * 300) for _ in range(count)])
-    return {"rate": count / seconds}
 
 
 def _turn(url: str, maker: _Maker, count: int) -> Mapping[str, float]:
