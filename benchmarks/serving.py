@@ -34,6 +34,7 @@ import cellq
 RIVALS = ("rq", "arq", "saq", "taskiq", "dramatiq", "celery", "huey")
 
 _REST = 0.01  # seconds between two single jobs
+_TRIES = 5
 _SLOW = {"rq", "arq", "saq", "taskiq", "celery"}  # a third of the jobs will do
 
 
@@ -153,12 +154,13 @@ def _ours() -> _Maker:
 
 
 def _tried(name: str, url: str, maker: _Maker, count: int) -> Mapping[str, float]:
-    """A turn of a rival, with a second try: some now and then lose a result, and wait for it in vain."""
-    try:
-        return _turn(url, maker, count)
-    except Exception as error:
-        print(f"({name} failed, once more: {type(error).__name__})", end=" ")
-        return _turn(url, maker, count)
+    """A turn of a rival, with more tries: some now and then lose a result, and wait for it in vain."""
+    for _ in range(_TRIES - 1):
+        try:
+            return _turn(url, maker, count)
+        except Exception as error:
+            print(f"({name} failed, once more: {type(error).__name__})", end=" ")
+    return _turn(url, maker, count)
 
 
 def _turn(url: str, maker: _Maker, count: int) -> Mapping[str, float]:

@@ -12,7 +12,7 @@ from typing import Any
 SERVER = "CELLQ_BENCHMARK_SERVER"
 """The environment variable that tells worker processes where the server is."""
 
-PATIENCE = 60
+PATIENCE = 20
 
 
 def script(name: str) -> str:
