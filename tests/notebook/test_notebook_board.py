@@ -317,6 +317,22 @@ def test_a_group_as_the_last_expression_is_one_card_that_ends_as_html(new_front:
     assert set(again.outputs[0][1]["data"]) == {"text/html", "text/plain"}, "what has ended needs no widget"
 
 
+@pytest.mark.parametrize("page", ["with_widgets", "without"])
+def test_the_card_of_a_group_goes_on_when_its_failed_jobs_are_run_again(
+    new_front: Callable[..., Frontend], page: str
+) -> None:
+    front = new_front()
+    front.run(SETUP.replace("x == 3", "x % 2 and not pathlib.Path('go').exists()") + "    return x\nimport pathlib")
+    if page == "without":
+        front.run("from cellq.notebook.cards.widgets import LiveView\nLiveView.blind = True")
+    cell = front.run("jobs = q.map(f, range(120))\njobs")
+    cell.until(lambda cell: "60 completed, 60 failed" in card(cell), "all have ended")
+    front.run("pathlib.Path('go').touch()\nchanged = jobs.retry()")
+    cell.until(lambda cell: "120 completed" in card(cell), "those that failed have been run again")
+    assert "failed" not in card(cell)
+    assert front.run("print(sum(jobs.results()))").printed == f"{sum(range(120))}\n"
+
+
 def test_without_a_front_end_a_shown_group_is_waited_for(new_front: Callable[..., Frontend]) -> None:
     front = new_front()
     front.run(SETUP + "    time.sleep(0.1)", headless=True)

@@ -122,6 +122,24 @@ class Census:
         for source in self._sources:
             await source.look(self)
 
+    async def look_again(self) -> None:
+        """Read those that ended without having completed: they may have been run again.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached.
+        """
+        for source in self._sources:
+            ids = [row.id for row in self._unsuccessful() if row.id in source]
+            self.note(ids, await source.connection.get(ids))
+
+    def unsuccessful(self, most: int) -> list[tuple[Connection, Row]]:
+        """Those that ended without having completed, and where they are; at most so many."""
+        rows = list(islice(self._unsuccessful(), most))
+        return [(source.connection, row) for source in self._sources for row in rows if row.id in source]
+
+    def _unsuccessful(self) -> Iterator[Row]:
+        return (row for row in self.rows.values() if row.state.ended and row.state is not State.COMPLETED)
+
     def waiting(self) -> dict[Connection, Iterable[str]]:
         """The queues in which some may be waiting, by store."""
         if not self.count(State.PENDING):

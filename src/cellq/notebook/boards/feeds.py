@@ -1,11 +1,12 @@
 """What keeps the cards of jobs and groups up to date that are shown as the last expression of a cell.
 
-Pump ── look ──▶ GroupFeed ──▶ Screen          until all have ended
+Pump ── look ──▶ GroupFeed ──▶ Screen          until all have ended, and again when one that failed is run again
            └───▶ JobFeed ────▶ View            until it has ended, and again when it is run again
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -52,6 +53,13 @@ class _JobsFeed:
                     self._notes += [line for line in told if line not in self._notes]
 
 
+Rest = Callable[[Connection, Row, Callable[[Row], None]], None]
+"""Takes a job of this store that has ended, and whom to call when it is run again."""
+
+_WATCHED = 50
+"""Jobs of a group that are watched once all have ended: who runs failed ones again mostly does so with all of them."""
+
+
 class GroupFeed(_JobsFeed):
     """Keeps a group's card up to date until all its jobs have ended.
 
@@ -59,14 +67,26 @@ class GroupFeed(_JobsFeed):
         ids: of its jobs, in its order.
         sources: the same ids, by connection.
         lookout: sees to it that somebody takes them.
+        pump_of: gives the pump of a store.
+        rest: watches those that did not complete, when all have ended.
     """
 
     screen: Screen
 
-    def __init__(self, ids: list[JobId], sources: dict[Connection, list[JobId]], lookout: Lookout) -> None:
+    def __init__(
+        self,
+        ids: list[JobId],
+        sources: dict[Connection, list[JobId]],
+        lookout: Lookout,
+        pump_of: Callable[[Connection], Pump],
+        rest: Rest,
+    ) -> None:
         super().__init__(lookout)
         self.census = Census(ids, sources)
         self._sources = sources
+        self._pump_of = pump_of
+        self._rest = rest
+        self._woken = False
 
     def board(self) -> Board:
         """The card as it stands."""
@@ -74,6 +94,9 @@ class GroupFeed(_JobsFeed):
         return group_board(self.census, [*waits, *self._notes])
 
     async def look(self) -> bool:
+        if self._woken:
+            self._woken = False
+            await self.census.look_again()
         await self.census.look()
         await self._see_to_workers(self.census.waiting())
         stuck = self.census.stuck(time.time())
@@ -83,7 +106,14 @@ class GroupFeed(_JobsFeed):
             return True
         self.screen.end(self.board())
         self.done.set()
+        for connection, row in self.census.unsuccessful(_WATCHED):
+            self._rest(connection, row, functools.partial(self._wake, connection))
         return False
+
+    def _wake(self, connection: Connection, _: Row) -> None:
+        if not self._woken:  # as a rule several are run again at once
+            self._woken = True
+            self._pump_of(connection).add(self)
 
     def lose(self, error: Exception) -> None:
         self._notes.append(f"this card can no longer be kept up to date ({error})")
@@ -108,7 +138,7 @@ class JobFeed(_JobsFeed):
         row: the job as it was last seen.
         lookout: sees to it that somebody takes it.
         pump: of its store.
-        rest: takes the job when it has ended, and whom to call when it is run again.
+        rest: watches the job when it has ended.
 
     Attributes:
         view: its card.
@@ -122,7 +152,7 @@ class JobFeed(_JobsFeed):
         row: Row,
         lookout: Lookout,
         pump: Pump,
-        rest: Callable[[Row, Callable[[Row], None]], None],
+        rest: Rest,
     ) -> None:
         super().__init__(lookout)
         self._pump = pump
@@ -144,7 +174,7 @@ class JobFeed(_JobsFeed):
             return True
         self.view.end(face)
         self.done.set()
-        self._rest(row, lambda _: self._pump.add(self))
+        self._rest(self._connection, row, lambda _: self._pump.add(self))
         return False
 
     def lose(self, error: Exception) -> None:

@@ -182,6 +182,11 @@ class LiveScreen:
             self._show("display_data", route)
 
     def draw(self, board: Board) -> None:
+        if self._closed:  # it had ended, and goes on: in HTML
+            self._tell_pages(board)
+            for still in (self._still, *self._elsewhere):
+                still.draw(board)
+            return
         earlier, self._board = self._board, board
         if self._pages:
             if self._as_html:
@@ -199,15 +204,19 @@ class LiveScreen:
         self.draw(replace(self._board, head={**self._board.head, "notes": notes}))
 
     def end(self, board: Board) -> None:
-        earlier, self._board = self._board, board
-        changes = board.changes(earlier)
-        if changes and len(self._pages) > 1:  # a page that was reloaded does not know the display id any more
-            self._send(changes)
+        self._tell_pages(board)
         for still in (self._still, *self._elsewhere):
             still.end(board)
         if not self._closed:
             self._closed = True
             portal().start(self._close())
+
+    def _tell_pages(self, board: Board) -> None:
+        """Tell pages that show the widget though it has ended: a reloaded one does not know the display id any more."""
+        earlier, self._board = self._board, board
+        changes = board.changes(earlier)
+        if changes and len(self._pages) > 1:
+            self._send(changes)
 
     async def _close(self) -> None:
         await asyncio.sleep(_LINGER)

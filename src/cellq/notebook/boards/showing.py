@@ -34,8 +34,8 @@ from cellq.client.job import AsyncJob
 from cellq.client.portal import portal
 from cellq.client.sync import Job, JobGroup
 from cellq.errors import CellqError
-from cellq.ids import parse_id
-from cellq.message import State
+from cellq.ids import JobId, parse_id
+from cellq.message import Row, State
 from cellq.notebook.boards import ledger
 from cellq.notebook.boards.feeds import GroupFeed, JobFeed
 from cellq.notebook.boards.ledger import Entry
@@ -115,7 +115,7 @@ class Showing:
         group = shown.asynchronous() if isinstance(shown, JobGroup) else shown
         sources = group.sources()
         ids = [parse_id(job.id) for job in group]
-        feed = GroupFeed(ids, sources, self._session.lookout)
+        feed = self._feed(ids, sources)
         try:
             portal().call(feed.census.look())
         except CellqError as error:
@@ -149,13 +149,7 @@ class Showing:
             publish_display_data(bundle(face_of(row)))
             return
         session = self._session
-        feed = JobFeed(
-            source,
-            row,
-            session.lookout,
-            session.pumps.of(source),
-            lambda row, wake: session.sleepers.lay(source.full_url, row, wake),
-        )
+        feed = JobFeed(source, row, session.lookout, session.pumps.of(source), self._rest)
         feed.view = view_of(f"{job.id}-{next(self._numbers)}", route, lambda command, _: feed.press(command))
         self._show(lambda: feed.view.begin(face_of(row)), feed, source, route)
 
@@ -169,6 +163,12 @@ class Showing:
         except KeyboardInterrupt as interrupt:
             told = "interrupted: the cell no longer waits, the jobs go on"
             raise shown_as(interrupt, [f"KeyboardInterrupt: {told}"]) from None
+
+    def _feed(self, ids: list[JobId], sources: dict[Connection, list[JobId]]) -> GroupFeed:
+        return GroupFeed(ids, sources, self._session.lookout, self._session.pumps.of, self._rest)
+
+    def _rest(self, connection: Connection, row: Row, wake: Callable[[Row], None]) -> None:
+        self._session.sleepers.lay(connection.full_url, row, wake)
 
     def _here(self, cell: str = "") -> Origin:
         return Origin.here(self._session.namespace, cell)
@@ -214,7 +214,7 @@ class Showing:
         """The card of a group that another kernel has shown, fed by this one if that is of use."""
         connection = self._connection(left.url)
         ids = list(left.ids)
-        feed = GroupFeed(ids, {connection: ids}, self._session.lookout)
+        feed = self._feed(ids, {connection: ids})
         portal().call(feed.census.look())
         board = feed.board()
         if not feed.census.live:
