@@ -43,6 +43,9 @@ def test_ids_are_read_back_from_their_text() -> None:
     ("name", "value", "error"),
     [
         ("queue", "", ValueError),
+        ("queue", "\udcff", ValueError),
+        ("name", "\udcff", ValueError),
+        ("key", "\udcff", ValueError),
         ("queue", 3, TypeError),
         ("priority", 1.5, TypeError),
         ("priority", True, TypeError),

@@ -54,6 +54,8 @@ class Options:
                 raise TypeError(f"{name} must be text, not {getattr(self, name)!r}")
         if not self.queue:
             raise ValueError("queue must not be empty")
+        for name in ("queue", "name", "key", "concurrency_key"):
+            _check_text(name, getattr(self, name))
         for name in ("key", "concurrency_key"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
@@ -84,6 +86,14 @@ class Options:
                 raise ValueError(f"expires ({self.expires!r} s) must be more than delay ({self.delay!r} s)")
         if not isinstance(self.isolated, bool):
             raise TypeError(f"isolated must be True or False, not {self.isolated!r}")
+
+
+def _check_text(name: str, value: object) -> None:
+    try:
+        if isinstance(value, str):
+            value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text that can be encoded in UTF-8, not {value!r}") from None
 
 
 def _check_seconds(name: str, value: object) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from making import ROOM, Clock, claim, completed, failed, in_state, message, released, row, start, worker
 
-from cellq.message import Action, Ending, Event, Filter, Kind, Lane, Lease, Outcome, Part, QueueSettings, State
+from cellq.message import Action, Ending, Event, Failure, Filter, Kind, Lane, Lease, Outcome, Part, QueueSettings, State
 from cellq.store.contract import Store
 
 A, B = worker("a"), worker("b")
@@ -434,3 +434,14 @@ async def test_after_a_cancel_request_a_later_run_is_not_asked_to_stop(store: St
     await store.change([lease.id], Action.RETRY)
     (again,) = await claim(store, A)
     assert await store.beat(A, [again.lease]) == ([], [])
+
+
+async def test_a_failure_whose_words_are_no_text_is_kept(store: Store) -> None:
+    (lease,) = await start(store)
+    words = Failure(cause="exception", types=("OSError",), message="no \udcff", traceback="\udcff, line 1")
+    assert await store.finish([Outcome(lease=lease, ending=Ending.FAILED, failure=words)]) == [True]
+    (found,) = await store.get([lease.id])
+    assert found is not None
+    assert found.failure is not None
+    assert (found.state, found.failure.types) == (State.FAILED, ("OSError",))
+    assert found.failure.message.startswith("no ")

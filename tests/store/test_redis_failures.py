@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import redis
-from making import ROOM, claim, completed, message, start, worker
+from making import CODE, ROOM, claim, completed, message, start, worker
 
 from cellq.errors import StoreUnavailable
-from cellq.message import Action, Changed, Event, Keep, Lease, Pushed, State, Topic
+from cellq.message import Action, Changed, Event, Keep, Lease, Part, Pushed, State, Topic
 from cellq.store.contract import Store
 from cellq.store.redis import RedisStore, server
+from cellq.store.redis.scripts import script
+from cellq.store.redis.threads import INLINE
 from leaks import leaks
 from servers import VALKEY, Server
 
@@ -147,16 +149,17 @@ async def test_a_full_server_refuses_and_nothing_is_half_written(own: Server, st
 
 
 class Lossy:
-    """Loses the answer to the next command."""
+    """Loses the answer to the next command, or to the next call of a verb."""
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: RedisStore, verb: str = "") -> None:
         self._ask = store._server._once
+        self._digest = script(verb).digest if verb else ""
         self.loses = False
         store._server._once = self._once  # type: ignore[method-assign]
 
     async def _once(self, command: Any) -> Any:
         answer = await self._ask(command)
-        if self.loses:
+        if self.loses and (not self._digest or self._digest in command):
             self.loses = False
             raise redis.ConnectionError("lost")
         return answer
@@ -200,6 +203,35 @@ async def test_claims_whose_answer_never_came_are_handed_out_by_the_next_call(ow
         await store.claim(A.id, ["default"], ROOM, "3.11")
     claims = (await store.claim(A.id, ["default"], ROOM, "3.11")).claims
     assert [one.lease for one in claims] == [Lease(one.id, 1) for one in asked]
+    await store.close()
+
+
+async def test_a_push_whose_answer_was_lost_keeps_its_large_values(store: RedisStore) -> None:
+    large = bytes(INLINE + 1)
+    await store.push([message(payload=large)], {b"d" * 32: large})  # from now on the server knows the script
+    asked = message(payload=large)
+    lossy = Lossy(store, "push")
+    lossy.loses = True
+    await store.push([asked], {CODE: large})
+    assert not lossy.loses
+    (row,) = await store.get([asked.id], [Part.PAYLOAD, Part.CODE])
+    assert row is not None
+    assert (row.payload, row.code) == (large, large)
+
+
+async def test_events_are_written_once_however_often_their_report_was_given_up(own: Server) -> None:
+    store = RedisStore(f"{own.url}?patience=0")
+    await store.open()
+    (lease,) = await start(store)
+    await store.report([Event(lease, "stream", "zero")])  # from now on the server knows the script
+    lossy = Lossy(store, "report")
+    for data in ("one", "two"):
+        lossy.loses = True
+        with pytest.raises(StoreUnavailable):
+            await store.report([Event(lease, "stream", data)])
+        assert await store.report([Event(lease, "stream", data)]) == []
+    await store.report([Event(lease, "stream", "two")])
+    assert [heard.data for heard in (await store.tail(lease.id)).events] == ["zero", "one", "two", "two"]
     await store.close()
 
 

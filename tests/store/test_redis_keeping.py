@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from making import CODE, Clock, claim, completed, failed, in_state, message, start, worker
@@ -159,3 +161,50 @@ async def test_a_payload_that_is_gone_is_handed_out_empty(store: RedisStore, val
     (got,) = await claim(store, A)
     assert got.payload == b""
     await store.finish([failed(got.lease)])
+
+
+async def test_a_value_that_is_gone_costs_nobody_else_anything(
+    store: RedisStore, valkey: Server, namespace: str
+) -> None:
+    lost, other = await start(store, 2)
+    await store.finish([completed(lost, BIG), completed(other, b"small")])
+    with valkey.client() as client:
+        client.delete(*client.keys(f"{{{namespace}}}:blob:*"))
+    rows = await store.get([lost.id, other.id], [Part.RESULT])
+    assert [(row.state, row.result) for row in rows if row] == [(State.COMPLETED, None), (State.COMPLETED, b"small")]
+
+
+async def test_a_job_that_is_run_again_while_it_is_read_is_read_as_it_is_then(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (lease,) = await start(store)
+    await store.finish([completed(lease, BIG)])
+    fetch = store._pieces.fetch
+
+    async def late(held: Sequence[bytes | None]) -> list[bytes | None]:
+        monkeypatch.setattr(store._pieces, "fetch", fetch)
+        await store.change([lease.id], Action.RETRY)
+        return await fetch(held)
+
+    monkeypatch.setattr(store._pieces, "fetch", late)
+    (row,) = await store.get([lease.id], [Part.RESULT])
+    assert row is not None
+    assert (row.state, row.result) == (State.PENDING, None)
+
+
+async def test_a_value_that_was_not_sent_to_its_end_goes_by_itself(
+    store: RedisStore, valkey: Server, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry = store._pieces._carry
+
+    async def interrupted(*command: Any) -> None:
+        await carry(*command)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(store._pieces, "_carry", interrupted)
+    with pytest.raises(asyncio.CancelledError):
+        await store.push([message(payload=BIG)], {})
+    (left,) = keys(valkey, namespace, "blob").values()
+    assert 0 < left <= 3600
+    with valkey.client() as client:
+        client.delete(*client.keys(f"{{{namespace}}}:blob:*"))

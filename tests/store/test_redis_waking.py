@@ -76,3 +76,15 @@ async def test_who_does_not_wait_between_pushes_is_not_told_of_endings(
     await store.finish([completed(lease)])
     store.push_here([message(queue="elsewhere")], {})
     assert Topic.ENDED not in armed()
+
+
+async def test_whoever_waited_before_the_store_was_closed_and_opened_again_is_woken(store: RedisStore) -> None:
+    cursor = await store.wait(Topic.ENDED, 0, 0)
+    (lease,) = await start(store)
+    await store.close()
+    await store.open()
+    cursor = await store.wait(Topic.ENDED, cursor, 0)
+    waiting = asyncio.create_task(store.wait(Topic.ENDED, cursor, 30))
+    await store.finish([completed(lease)])
+    async with asyncio.timeout(5):
+        assert await waiting > cursor

@@ -109,7 +109,7 @@ def test_a_dead_workers_job_is_run_by_another(queue, start_worker, tmp_path, unt
     seen, gate = tmp_path / "seen", tmp_path / "gate"
     first = start_worker("-n", "1", "--lease", "2")
     job = queue.options(retries=1).enqueue(append_and_wait, str(seen), str(gate))
-    until(seen.exists, "the job runs")
+    until(lambda: seen.exists() and seen.read_text().endswith("\n"), "the job runs")
     slot = int(seen.read_text())
     os.kill(first.pid, signal.SIGKILL)
     until(lambda: gone(slot), "the dead worker's slot is gone")

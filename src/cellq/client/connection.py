@@ -54,15 +54,18 @@ class _Session:
                 portal().closing(self.end)
 
     async def close(self) -> None:
-        self.watcher.give_up(StoreUnavailable(f"{self.store.url} was closed while a job was waited for"))
+        closed = StoreUnavailable(f"{self.store.url} was closed while a job was waited for")
+        self.watcher.give_up(closed)
         await self.end()
+        self.watcher.give_up(closed)  # on those who came meanwhile
 
     async def end(self) -> None:
         """Close and tell nobody: at exit, whoever still waits is a daemon thread, and about to vanish."""
         portal().closed(self.end)
-        self.open = False
-        await self.watcher.stop()
-        await self.store.close()
+        async with self._opening:  # whoever comes now opens it again, but not before it is closed
+            self.open = False
+            await self.watcher.stop()
+            await self.store.close()
 
 
 class Connection:

@@ -59,7 +59,7 @@ class Watcher:
         if self._new and self._greeter is None:
             self._greeter = asyncio.create_task(self._greet())
         if self._greeter is not None:
-            await asyncio.shield(self._greeter)
+            await asyncio.wait((self._greeter,))  # whatever becomes of it: who watches is told
 
     def unwatch(self, ids: Iterable[JobId], tell: Tell) -> None:
         """Take `watch` back, as far as it has not been answered."""
@@ -102,15 +102,17 @@ class Watcher:
 
     async def _run(self, cursor: int) -> None:
         clock = asyncio.get_running_loop().time
-        swept, alive, fruitless = clock(), clock(), 0
+        swept, alive, fruitless, failed = clock(), clock(), 0, False
         try:
             while self._watched:
                 try:
-                    cursor = self._cursor = await self._store.wait(Topic.ENDED, cursor, _SWEEP)
+                    # After a pass that failed the next one is due: it was rung for, and nobody rings again.
+                    cursor = self._cursor = await self._store.wait(Topic.ENDED, cursor, 0 if failed else _SWEEP)
                     sweep = clock() - swept >= _SWEEP
                     news = await self._pass(sweep=sweep)
-                    alive = clock()
+                    alive, failed = clock(), False
                 except StoreUnavailable:
+                    failed = True
                     if clock() - alive > _PATIENCE:
                         raise
                     await asyncio.sleep(0.2)

@@ -27,7 +27,16 @@ EXPIRED = Failure(cause="expired", message="no worker started it before it expir
 
 
 def failure_text(failure: Failure | None) -> str | None:
-    """A failure as text, for a column or a field."""
+    """A failure as text, for a column or a field. What is no text at all (a file's name may be such) is escaped."""
     if failure is None:
         return None
-    return json.dumps([failure.cause, failure.types, failure.message, failure.traceback], ensure_ascii=False)
+    text = json.dumps([failure.cause, failure.types, failure.message, failure.traceback], ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps([failure.cause, failure.types, *map(_escaped, (failure.message, failure.traceback))])
+    return text
+
+
+def _escaped(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -445,11 +445,10 @@ class MemoryStore:
                 with self._lock:
                     if self._counts[topic] != cursor:
                         return self._counts[topic]
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return cursor
                 try:
-                    await asyncio.wait_for(event.wait(), left)
+                    left = None if deadline is None else deadline - time.monotonic()
+                    async with asyncio.timeout(left):  # `wait_for` loses a cancellation that comes together with a ring
+                        await event.wait()
                 except TimeoutError:
                     return cursor
         finally:

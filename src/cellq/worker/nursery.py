@@ -130,7 +130,8 @@ class Child(asyncio.Protocol):
             os.killpg(self.pid, signal.SIGKILL)  # what the job had started in its group
         self._gone = True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._eof.wait(), _LAST_WORDS)
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._eof.wait()
         if self._transport is not None:
             self._transport.abort()
         if self.orders is not None:
@@ -210,7 +211,8 @@ class Nursery:
                 raise WorkerUnavailable(f"the zygote does not answer: {error}") from error
         await loop.connect_accepted_socket(lambda: child, ours)
         try:
-            child.pid = await asyncio.wait_for(born, _START_TIMEOUT)
+            async with asyncio.timeout(_START_TIMEOUT):
+                child.pid = await born
         except TimeoutError:
             raise WorkerUnavailable("no slot came up within a minute; see the worker's log") from None
         self._children[child.pid] = child

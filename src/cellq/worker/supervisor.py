@@ -180,7 +180,7 @@ class Supervisor(Watcher):
             self.started.set()
             log.info("worker %s is ready: %d slots, queues %s", short_id(self.id), settings.slots, settings.queues)
             stopping = asyncio.create_task(self._stopping.wait())
-            done, _ = await asyncio.wait([*loops, stopping], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([*loops, funnel, stopping], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             for task in done:
                 if task is not stopping:
@@ -191,7 +191,7 @@ class Supervisor(Watcher):
             await asyncio.gather(*claiming, return_exceptions=True)
             await self._drain()
         finally:
-            for task in loops:
+            for task in (*loops, *self._fetching):
                 task.cancel()
             await asyncio.gather(*loops, *self._fetching, return_exceptions=True)
             await self._inputs.close()
@@ -201,8 +201,9 @@ class Supervisor(Watcher):
             await self._handling.close()
             await self._ticker.close(settings.lease)
             self._funnel.close()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(funnel, settings.lease)
+            if not funnel.done():  # else by an error, which is on its way already
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(funnel, settings.lease)
             try:
                 await asyncio.wait_for(self._store.beat(self.introduce(lease=0.0), []), _FAREWELL)
             except (StoreUnavailable, TimeoutError):

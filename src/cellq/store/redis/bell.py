@@ -57,6 +57,10 @@ class Bell:
         self._task: asyncio.Task[None] | None = None
         self._last = 0.0
 
+    def hears(self, topic: Topic) -> bool:
+        """Whether it was asked to `listen` to this topic, and has not been closed since."""
+        return topic in self._wanted
+
     async def wait(self, topic: Topic, cursor: int, timeout: float | None) -> int:
         """Sleep until this topic was rung since `cursor`; the newer cursor, or the same one after the timeout."""
         loop = asyncio.get_running_loop()
@@ -119,6 +123,7 @@ class Bell:
         task, self._task = self._task, None
         self._listening.clear()
         self._wanted.clear()
+        self._armed.clear()
         if task is not None:
             task.cancel()
             with suppress(asyncio.CancelledError):

@@ -28,6 +28,7 @@ PIECE = 4 * 2**20
 _TOGETHER = 64 * 2**20  # bytes that go in one call at most; a server takes no more than 1 GB
 _TINY = 1024
 _ORPHAN = 3600
+_BEGIN = "redis.call('HSET', KEYS[1], 0, '') redis.call('EXPIRE', KEYS[1], ARGV[1])"  # at no time without an end
 
 
 class Gone(StoreUnavailable):
@@ -64,10 +65,9 @@ class Pieces:
         token = secrets.token_hex(12)
         key = self._key(token)
         view = memoryview(value)
+        await self._server.ask("EVAL", _BEGIN, 1, key, _ORPHAN)
         for number, start in enumerate(range(0, len(value), PIECE)):
             await self._carry("HSET", key, number, view[start : start + PIECE])
-            if number == 0:
-                await self._server.ask("EXPIRE", key, _ORPHAN)
         return b"@%s %d %d" % (token.encode(), len(value), PIECE)
 
     async def fetch(self, held: Sequence[bytes | None]) -> list[bytes | None]:

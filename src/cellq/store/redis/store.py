@@ -233,7 +233,7 @@ class RedisStore:
 
     async def _settle_debts(self) -> None:
         """Give back the jobs that we claimed, and nobody got."""
-        if owed := self._owed:
+        if owed := list(self._owed):
             await self.finish([Outcome(lease=lease, ending=Ending.RELEASED) for lease in owed])
             self._owed = self._owed[len(owed) :]
 
@@ -307,10 +307,28 @@ class RedisStore:
         packed = await self._server.run(script("get"), digits, *(job_id.hex() for job_id in ids))
         now, jobs = records.got(packed, len(parts))
         rows: list[Row | None] = []
-        for job in jobs:
-            blobs = await self._pieces.fetch(job.blobs) if job is not None and parts else ()
-            rows.append(None if job is None else job.row(now, dict(zip(parts, blobs, strict=True))))
+        for job_id, job in zip(ids, jobs, strict=True):
+            try:
+                blobs = () if job is None else await self._pieces.fetch(job.blobs)
+            except Gone:
+                rows.append(await self._get_once_more(job_id, parts))
+            else:
+                rows.append(None if job is None else job.row(now, dict(zip(parts, blobs, strict=True))))
         return rows
+
+    async def _get_once_more(self, job_id: JobId, parts: Sequence[Part]) -> Row | None:
+        """One of whose values some went while they were read: it was run again or deleted, or they are lost."""
+        digits = "".join(str(int(part)) for part in parts)
+        now, (job,) = records.got(await self._server.run(script("get"), digits, job_id.hex()), len(parts))
+        if job is None:
+            return None
+        blobs: list[bytes | None] = []
+        for held in job.blobs:
+            try:
+                blobs += await self._pieces.fetch([held])
+            except Gone:
+                blobs.append(None)
+        return job.row(now, dict(zip(parts, blobs, strict=True)))
 
     def get_here(self, ids: Sequence[JobId], parts: Sequence[Part] = ()) -> list[Row | None] | None:
         """See `Here.get_here`."""
@@ -385,9 +403,9 @@ class RedisStore:
         """See `Store.wait`.
 
         Raises:
-            StoreUnavailable: at the first wait only; whoever listens already sleeps through an outage.
+            StoreUnavailable: at the first wait since `open` only; whoever listens already sleeps through an outage.
         """
-        if cursor == 0:
+        if cursor == 0 or not self._bell.hears(topic):
             if not self._server.is_open:
                 raise self._server.closed()
             try:

@@ -31,7 +31,7 @@ for _ = 1, tonumber(argument()) do
       call('PERSIST', BLOB .. token)
       call('HSET', CODE .. digest, 't', token)
     end
-  else
+  elseif call('HGET', CODE .. digest, 'b') ~= value then -- else this very call was made before, and its answer lost
     discard(value)
   end
   refer(digest, 0, 0)
@@ -111,7 +111,9 @@ for n = 1, count do
     discard(payload)
   elseif call('HSETNX', JOB .. id, 'p', payload) == 0 then
     flags[n] = '0'
-    discard(payload)
+    if call('HGET', JOB .. id, 'p') ~= payload then
+      discard(payload)
+    end
   else
     flags[n] = '1'
     local job = shape.job or first_of(shape)
