@@ -8,7 +8,8 @@
 #SBATCH --mem=16G
 #SBATCH --time=08:00:00
 # Slurm sends SIGTERM two minutes before the end: the worker drains, and what has not ended goes back to the queue.
-#SBATCH --signal=TERM@120
+# (B: to the script itself, which is the worker by then. Without it only job steps get the signal.)
+#SBATCH --signal=B:TERM@120
 set -eu
 
 # `exec`: the signal must reach the worker, not a shell in front of it.

@@ -57,6 +57,10 @@ def store_url(url: str | os.PathLike[str] | None = None) -> str:
     if not found:
         if not text:
             raise ValueError("a store's URL must not be empty; leave it out for ./.cellq/jobs.db")
+        if text.lower().startswith(tuple(f"{known}:" for known in ("sqlite", "memory", *_SERVERS))):
+            raise ValueError(
+                f"{text.partition(':')[0]}: is followed by two slashes at least, as in redis://host:6379/0"
+            )
         return _sqlite_url(Path(text))
     if scheme == "sqlite":
         # As SQLAlchemy has it: three slashes and a relative path, four and an absolute one.

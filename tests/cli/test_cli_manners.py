@@ -103,10 +103,20 @@ def test_a_store_of_one_program_cannot_be_looked_at(run) -> None:
     assert "lives inside one program" in run("jobs", "--url", "memory://x").one_line()
 
 
-def test_a_url_that_is_none_is_a_usage_error(run) -> None:
-    said = run("jobs", "--url", "ftp://host")
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ftp://host", "known stores are sqlite:///"),
+        ("redis:/host:6379/0", "two slashes"),
+        ("redis://host:6379/jobs", "the database must be a number"),
+        ("redis://host?patience=long", "patience must be seconds"),
+    ],
+)
+def test_a_url_that_is_none_is_a_usage_error(run, url, words) -> None:
+    said = run("jobs", "--url", url)
     assert said.code == 2
-    assert "known stores are sqlite:///" in said.err
+    assert words in said.err
+    assert "Traceback" not in said.err
 
 
 def test_url_and_environment_lead_to_the_same_store(run, queue, path, tmp_path, monkeypatch) -> None:

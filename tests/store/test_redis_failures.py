@@ -9,6 +9,7 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import redis
@@ -18,6 +19,7 @@ from cellq.errors import StoreUnavailable
 from cellq.message import Action, Changed, Event, Keep, Lease, Part, Pushed, State, Topic
 from cellq.store.contract import Store
 from cellq.store.redis import RedisStore, server
+from cellq.store.redis.address import parse
 from cellq.store.redis.scripts import script
 from cellq.store.redis.threads import INLINE
 from leaks import leaks
@@ -300,6 +302,16 @@ def test_a_bad_url_is_refused_at_once_without_its_password(url: str, said: str) 
     with pytest.raises(ValueError, match=said) as caught:
         RedisStore(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["a#b", "a/b", "a?b", "a@b", "a@b?c", "50%off", "a%40b"])
+def test_a_password_may_have_any_characters_and_none_of_them_is_shown(password: str) -> None:
+    address = parse(f"redis://ada:{password}@host:6380/2?namespace=team")
+    assert (address.shown, address.namespace) == ("redis://ada:***@host:6380/2?namespace=team", "team")
+    options = redis.connection.parse_url(address.plain)
+    assert options == {
+        "username": "ada", "password": unquote(password), "host": "host", "port": 6380, "db": 2,
+    }  # fmt: skip
 
 
 async def test_an_unknown_option_is_told_of(own: Server) -> None:

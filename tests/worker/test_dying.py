@@ -1,5 +1,6 @@
 """Real kills: of a slot, of a worker, of the program that enqueued. Nothing is lost and nothing is recorded twice."""
 
+import multiprocessing
 import os
 import pathlib
 import signal
@@ -38,6 +39,14 @@ def append_and_wait(path, gate):
     return "done"
 
 
+def fork_and_terminate():
+    forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+    forked.start()
+    forked.terminate()
+    forked.join(20)
+    return forked.exitcode
+
+
 def gone(pid: int) -> bool:
     """Whether a process runs no more. Who inherited it may take its time to reap it: that is not the worker's."""
     try:
@@ -58,12 +67,12 @@ def check_file(queue: cellq.Queue) -> None:
     ("death", "args", "words"),
     [
         (kill_myself, (signal.SIGKILL,), "SIGKILL, likely out of memory"),
-        (kill_myself, (signal.SIGTERM,), "SIGTERM"),
+        (kill_myself, (signal.SIGHUP,), "SIGHUP"),
         (crash, (), "SIGSEGV"),
         (exit_at_once, (), "code 7"),
         (os.abort, (), "SIGABRT"),
     ],
-    ids=["SIGKILL", "SIGTERM", "SIGSEGV", "exit", "abort"],
+    ids=["SIGKILL", "SIGHUP", "SIGSEGV", "exit", "abort"],
 )
 def test_a_job_whose_process_dies_fails_with_the_reason(shared, death, args, words) -> None:
     with pytest.raises(cellq.JobLost, match=words):
@@ -119,6 +128,24 @@ def test_a_dead_workers_job_is_run_by_another(queue, start_worker, tmp_path, unt
     assert job.result(timeout=30) == "done"
     assert job.attempt == 2
     check_file(queue)
+
+
+def test_a_sigterm_to_all_its_processes_is_for_the_worker_alone(queue, start_worker, tmp_path, until) -> None:
+    seen, gate = tmp_path / "seen", tmp_path / "gate"
+    worker = start_worker("-n", "1", "--drain", "30")
+    job = queue.enqueue(append_and_wait, str(seen), str(gate))
+    until(seen.exists, "the job runs")
+    for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
+        process.terminate()
+    until(lambda: "drains" in worker.log.read_text(), "the worker has heard it")
+    gate.touch()
+    assert job.result(timeout=30) == "done"
+    assert worker.process.wait(30) == 0
+
+
+def test_a_process_that_a_job_has_forked_ends_by_sigterm(queue) -> None:
+    with cellq.Worker(queue, slots=1):
+        assert queue.enqueue(fork_and_terminate).result(timeout=30) == -signal.SIGTERM
 
 
 def test_a_dead_workers_job_without_attempts_left_fails_with_the_reason(queue, start_worker, tmp_path, until) -> None:

@@ -28,9 +28,11 @@ def url_option(*, existing: bool = True) -> Callable[[F], F]:
     def settle(_: click.Context, __: click.Parameter, given: str | None) -> str:
         try:
             url = settings.store_url(given)
+            if not url.startswith("sqlite:"):
+                open_store(url)  # which reads the URL, and nothing else
         except ValueError as error:
             raise click.BadParameter(visible(str(error))) from error
-        if existing:
+        if existing or url.startswith("memory:"):
             missing = what_is_missing(url)
             if missing:
                 raise StoreUnavailable(missing)
@@ -47,7 +49,7 @@ def url_option(*, existing: bool = True) -> Callable[[F], F]:
 def what_is_missing(url: str) -> str:
     """Why there is nothing to look at behind a full URL; empty when there may be."""
     if url.startswith("memory:"):
-        return f"{url} lives inside one program; no other can look at it"
+        return f"{url} lives inside one program, and no other can reach it; there, use: with cellq.Worker(queue): ..."
     if url.startswith("sqlite:"):
         path = settings.sqlite_path(url)
         if not path.exists():

@@ -143,7 +143,8 @@ def _crowded(row: Row, around: Surroundings) -> str:
 def _others(row: Row, around: Surroundings) -> str:
     line = around.counts.queues.get(row.queue)
     pending = line.states.get(State.PENDING, 0) if line is not None else 0
-    return f"; {pending - 1:,} other jobs wait in its queue" if pending > 1 else ""
+    others = "1 other job waits" if pending == 2 else f"{pending - 1:,} other jobs wait"
+    return f"; {others} in its queue" if pending > 1 else ""
 
 
 def _unfinished(row: Row, parents: Sequence[Row]) -> str:

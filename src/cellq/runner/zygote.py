@@ -27,10 +27,12 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 import types
 from collections.abc import Sequence
+from types import FrameType
 from typing import NoReturn
 
 from cellq import settings
@@ -125,6 +127,7 @@ class Zygote:
             try:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _outlive_sigterm()
                 self._control.close()
                 for descriptor in private:
                     os.close(descriptor)
@@ -189,6 +192,7 @@ def run(descriptor: int, config: str) -> None:
     """
     options = json.loads(config)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever ends a service sends it to all its processes
     sys.modules["__main__"] = types.ModuleType("__main__")  # jobs get a clean one, not this file
     settings.in_slot = True
     bars.install()
@@ -196,6 +200,33 @@ def run(descriptor: int, config: str) -> None:
     secret = settings.secret()
     _settle_down()
     Zygote(socket.socket(fileno=descriptor), secret, options["spill_dir"], options["preload"]).serve()
+
+
+def _outlive_sigterm() -> None:
+    """Leave it to the worker what a SIGTERM to all of its processes means: it lets jobs run on for a while.
+
+    Programs that a job starts do not inherit this, since it is a handler. What it forks is to end by SIGTERM as ever,
+    also by one that comes at once: so the signal waits until the fork has the default again.
+    """
+
+    def ignore(_: int, __: FrameType | None) -> None:
+        pass
+
+    masks = threading.local()  # other threads may fork, too
+
+    def block() -> None:
+        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def restore() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    def restore_in_child() -> None:
+        if signal.getsignal(signal.SIGTERM) is ignore:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        restore()
+
+    signal.signal(signal.SIGTERM, ignore)
+    os.register_at_fork(before=block, after_in_parent=restore, after_in_child=restore_in_child)
 
 
 def _settle_down() -> None:

@@ -259,7 +259,7 @@ class Nursery:
         orphans, self._children = list(self._children.values()), {}
         for child in orphans:
             child.kill()
-            self._bury(child, f"the process it was forked from died ({_how_returned(status)})")
+            self._bury(child, f"went with the process it was forked from, which {_how_returned(status)}")
         unborn, self._unborn = self._unborn, {}
         for born in unborn.values():
             if not born.done():

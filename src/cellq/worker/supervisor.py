@@ -37,7 +37,7 @@ from cellq.errors import StoreUnavailable
 from cellq.frames import flat
 from cellq.ids import new_id, short_id
 from cellq.message import Blob, Claim, Ending, Event, Failure, Lane, Lease, Outcome, Part, WorkerInfo
-from cellq.settings import RUNTIME
+from cellq.settings import RUNTIME, secret
 from cellq.store.contract import Store
 from cellq.worker.backlog import Backlog
 from cellq.worker.claiming import Claimer
@@ -161,8 +161,9 @@ class Supervisor(Watcher):
         """Work until stopped.
 
         Raises:
-            StoreUnavailable, WorkerUnavailable: it could not start.
+            StoreUnavailable, WorkerUnavailable, CellqError: it could not start.
         """
+        secret()  # what is wrong with it is said here, before slots are made that need it
         settings = self._settings
         self._nursery.start()
         funnel = asyncio.create_task(self._funnel.run(), name="funnel")
@@ -345,6 +346,8 @@ class Supervisor(Watcher):
         outcome = self.outcome(ended)
         if outcome is not None:
             self._funnel.outcome(outcome)
+            if outcome.failure is not None and outcome.failure.cause == "untrusted":
+                log.warning("job %s was refused: %s", short_id(outcome.lease.id), outcome.failure.message)
 
     def _unsupplied(self, outcome: Outcome) -> None:
         if not self._handling.failed(outcome):

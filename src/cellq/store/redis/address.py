@@ -78,11 +78,11 @@ def parse(url: str) -> Address:
         ValueError: it is no such URL; the message does not repeat its password.
     """
     shown = without_password(url)
-    scheme, _, rest = url.partition("://")
+    scheme, _, _ = url.partition("://")
+    credentials, at, place, query = _parts(url)
     found = _SCHEME.fullmatch(scheme.lower())
-    if found is None or not rest:
+    if found is None or not credentials + place:
         raise ValueError(f"{shown!r} is no URL of a Redis server; it looks like redis://host:6379/0")
-    rest, _, query = rest.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     namespace = options.pop("namespace", None) or os.environ.get("CELLQ_NAMESPACE") or "cellq"
     if not re.fullmatch(r"[^\s{}]+", namespace):
@@ -92,7 +92,8 @@ def parse(url: str) -> Address:
     sentinel = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     kind = Kind(found[2] or "server")
     transport = found[1] or "unix"
-    credentials, at, place = rest.rpartition("@")
+    # Characters that mean something in a URL may be in a password that nobody has encoded.
+    credentials = ":".join(quote(unquote(word), safe="") for word in credentials.split(":", 1))
     hosts, _, path = place.partition("/")
     service = ""
     if kind is Kind.SENTINEL:
@@ -129,16 +130,26 @@ def parse(url: str) -> Address:
 
 def without_password(url: str) -> str:
     """The same URL for people: passwords are `HIDDEN`."""
-    scheme, found, rest = url.partition("://")
-    rest, asked, query = rest.partition("?")
-    credentials, at, place = rest.rpartition("@")
+    scheme, found, _ = url.partition("://")
+    credentials, at, place, query = _parts(url)
     user, colon, _ = credentials.partition(":")
     options = [
         (name, HIDDEN if "password" in name.lower() else value)
         for name, value in parse_qsl(query, keep_blank_values=True)
     ]
-    query = "&".join(f"{quote(name)}={quote(value, safe='*/:')}" for name, value in options)
-    return f"{scheme}{found}{user}{colon}{HIDDEN if colon else ''}{at}{place}{asked}{query}"
+    asked = "?" + "&".join(f"{quote(name)}={quote(value, safe='*/:')}" for name, value in options) if query else ""
+    return f"{scheme}{found}{user}{colon}{HIDDEN if colon else ''}{at}{place}{asked}"
+
+
+def _parts(url: str) -> tuple[str, str, str, str]:
+    """Credentials, "@" where there are some, the place, and the query."""
+    rest = url.partition("://")[2]
+    before, _, query = rest.partition("?")
+    credentials, at, place = before.rpartition("@")
+    if "@" in query and "=" not in query[: query.rindex("@")]:  # the question mark is part of a password
+        credentials, at, rest = rest.rpartition("@")
+        place, _, query = rest.partition("?")
+    return credentials, at, place, query
 
 
 def _host(text: str, port: int, shown: str) -> tuple[str, int]:

@@ -357,7 +357,8 @@ def _cause(error: BaseException, tls: bool) -> str:
     if isinstance(error, exceptions.AuthenticationError) or "WRONGPASS" in text or "NOAUTH" in text:
         return f"it wants another user or password ({text}). Write redis://user:password@host:port/0"
     if isinstance(error, exceptions.NoPermissionError) or "NOPERM" in text:
-        return f"this user may not do that ({text}). Its ACL needs +@all -@admin, ~{{namespace}}* and &{{namespace}}*"
+        needs = "~{NAMESPACE}* &{NAMESPACE}* +@connection +@scripting +@pubsub +@read +@write +time"
+        return f"this user may not do that ({text}). Its ACL needs {needs}; the namespace is cellq, if none was given"
     if "SSL" in text or "CERTIFICATE" in text:
         return f"no TLS connection came about ({text}). rediss:// is for servers with TLS, redis:// for those without"
     if isinstance(error, exceptions.ResponseError):
