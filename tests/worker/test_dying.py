@@ -67,12 +67,12 @@ def check_file(queue: cellq.Queue) -> None:
     ("death", "args", "words"),
     [
         (kill_myself, (signal.SIGKILL,), "SIGKILL, likely out of memory"),
-        (kill_myself, (signal.SIGHUP,), "SIGHUP"),
+        (kill_myself, (signal.SIGUSR1,), "SIGUSR1"),
         (crash, (), "SIGSEGV"),
         (exit_at_once, (), "code 7"),
         (os.abort, (), "SIGABRT"),
     ],
-    ids=["SIGKILL", "SIGHUP", "SIGSEGV", "exit", "abort"],
+    ids=["SIGKILL", "SIGUSR1", "SIGSEGV", "exit", "abort"],
 )
 def test_a_job_whose_process_dies_fails_with_the_reason(shared, death, args, words) -> None:
     with pytest.raises(cellq.JobLost, match=words):
