@@ -6,16 +6,14 @@ Run as a program, it is the other end of a round trip: it sends back whatever co
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 
 import redis
 import stand
-from measuring import percentile, timed
+from measuring import percentile, single, timed
 
 _SIZE = 300  # bytes: as much as a small job takes
 _TRIPS = 100
-_REST = 0.01  # seconds between two trips
 _THERE, _BACK = "there", "back"
 
 
@@ -32,10 +30,7 @@ def turn(url: str, count: int) -> Mapping[str, float]:
 
         with stand.running([sys.executable, __file__, url]):
             trip()
-            trips = []
-            for _ in range(_TRIPS):
-                time.sleep(_REST)
-                trips.append(1000 * timed(trip))
+            trips = single(trip, _TRIPS)
     return {"rate": count / seconds, "trip": percentile(trips, 50)}
 
 

@@ -14,6 +14,9 @@ TURN = Callable[[], Mapping[str, float]]
 """One turn of one contestant: name of a value, and the value."""
 
 
+_REST = 0.01  # seconds before a single call
+
+
 def in_turns(contestants: Mapping[str, TURN], turns: int, *, warm_up: int = 1) -> dict[str, dict[str, list[float]]]:
     """Let everybody have a turn, then everybody the next: A B C A B C …
 
@@ -38,6 +41,15 @@ def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def single(work: Callable[[], object], count: int) -> list[float]:
+    """Milliseconds of each of so many calls, with a rest before each: everybody has gone back to sleep."""
+    times = []
+    for _ in range(count):
+        time.sleep(_REST)
+        times.append(1000 * timed(work))
+    return times
 
 
 def percentile(values: Iterable[float], percent: int) -> float:

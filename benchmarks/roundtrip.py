@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import work
 from figures import Line
-from measuring import in_turns, percentile, timed
+from measuring import in_turns, percentile, single
 from rivals import huey as hueys
 from rivals import pool as pools
 from stand import stand
-
-_REST = 0.01  # seconds between two jobs: everybody has gone back to sleep
 
 
 def measure(room: Path, *, quick: bool) -> list[Line]:
@@ -39,8 +36,5 @@ def measure(room: Path, *, quick: bool) -> list[Line]:
 
 
 def _trips(trip: Callable[[], object], count: int) -> Mapping[str, float]:
-    times = []
-    for _ in range(count):
-        time.sleep(_REST)
-        times.append(1000 * timed(trip))
+    times = single(trip, count)
     return {"50": percentile(times, 50), "90": percentile(times, 90)}

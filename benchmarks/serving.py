@@ -26,14 +26,13 @@ import redis
 import stand
 import work
 from figures import Line
-from measuring import cpu_seconds, in_turns, percentile, timed
+from measuring import cpu_seconds, in_turns, percentile, single
 from rivals.served.shape import SERVER, Client
 
 import cellq
 
 RIVALS = ("rq", "arq", "saq", "taskiq", "dramatiq", "celery", "huey")
 
-_REST = 0.01  # seconds between two single jobs
 _TRIES = 5
 _SLOW = {"rq", "arq", "saq", "taskiq", "celery"}  # a third of the jobs will do
 
@@ -55,13 +54,12 @@ def measure(room: Path, *, quick: bool) -> list[Line]:
         found = in_turns(contestants, turns, warm_up=0 if quick else 1)
         gc.collect()  # results of celery take leave of the server: each would wait for it in vain once it is gone
     ours, floor = found.pop("cellq"), found.pop("redis-py")
-    lines = []
+    lines: list[Line] = []
     for what, key, unit, more in (
         ("one by one, beside one RPUSH each and nothing else", "rate", "/s", True),
         ("round trip, beside a word that is sent to a process and back", "trip", "ms", False),
     ):
-        line = Line(what=what, unit=unit, ours=ours[key], rival="redis-py", theirs=floor[key], more_is_better=more)
-        lines.append(line)
+        lines += _beside(what, unit, ours[key], {"redis-py": floor[key]}, more, None)
     for what, key, unit, more, goal in (
         ("no-ops one by one: enqueue, then fetch all", "rate", "/s", True, 4.0),
         ("drain of waiting no-ops", "drain", "/s", True, 4.0),
@@ -177,10 +175,7 @@ def _turn(url: str, maker: _Maker, count: int) -> Mapping[str, float]:
             if client.one_by_one(count) != list(range(count)):
                 raise AssertionError("results are missing or in the wrong order")
             seconds = time.perf_counter() - start
-            trips = []
-            for _ in range(100):
-                time.sleep(_REST)
-                trips.append(1000 * timed(client.trip))
+            trips = single(client.trip, 100)
             cpu, start = cpu_seconds(*pids), time.perf_counter()
             time.sleep(3.0)
             idle = 100 * (cpu_seconds(*pids) - cpu) / (time.perf_counter() - start)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -26,13 +26,13 @@ async def waited_for(store: MemoryStore) -> JobId:
 
 
 class Once:
-    """Calls of `get` after which one fails."""
+    """Counts calls of `get`, and lets one of them fail."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
         self._get = store.get
         self.calls = 0
         self.fails = False
-        store.get = self.get  # type: ignore[method-assign]
+        monkeypatch.setattr(store, "get", self.get)
 
     async def get(self, ids: Sequence[JobId], parts: Sequence[Part] = ()) -> list[Row | None]:
         self.calls += 1
@@ -42,18 +42,18 @@ class Once:
         return await self._get(ids, parts)
 
 
-async def reached(condition: Any, what: str) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
-    assert condition(), what
+async def reached(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, what
+        await asyncio.sleep(0)  # what is waited for is done by this loop
 
 
-async def test_a_look_that_fails_is_made_again_though_nobody_rings_again() -> None:
+async def test_a_look_that_fails_is_made_again_though_nobody_rings_again(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     await store.open()
     job_id = await waited_for(store)
-    watcher, once = Watcher(store), Once(store)
+    watcher, once = Watcher(store), Once(store, monkeypatch)
     waiting = asyncio.create_task(until_ended(watcher, job_id, None))
     await reached(lambda: once.calls == 1, "it was looked at once")
     await reached(lambda: watcher._runner is not None, "it is waited for")
@@ -67,7 +67,7 @@ async def test_a_look_that_fails_is_made_again_though_nobody_rings_again() -> No
     await store.close()
 
 
-async def test_who_waits_while_its_first_look_is_stopped_is_not_cancelled() -> None:
+async def test_who_waits_while_its_first_look_is_stopped_is_not_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore()
     await store.open()
     job_id = await waited_for(store)
@@ -78,7 +78,7 @@ async def test_who_waits_while_its_first_look_is_stopped_is_not_cancelled() -> N
         await asyncio.Event().wait()
         return []
 
-    store.get = stuck  # type: ignore[method-assign]
+    monkeypatch.setattr(store, "get", stuck)
     waiting = asyncio.create_task(until_ended(watcher, job_id, None))
     async with asyncio.timeout(10):
         await looking.wait()

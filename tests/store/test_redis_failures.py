@@ -314,6 +314,10 @@ def test_a_password_may_have_any_characters_and_none_of_them_is_shown(password: 
     }  # fmt: skip
 
 
+def test_a_url_without_a_host_is_the_server_on_this_machine() -> None:
+    assert parse("redis://?namespace=team").hosts == (("localhost", 6379),)
+
+
 async def test_an_unknown_option_is_told_of(own: Server) -> None:
     assert "colour" in await refusal(f"{own.url}?colour=red")
 

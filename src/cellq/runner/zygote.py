@@ -32,7 +32,6 @@ import time
 import traceback
 import types
 from collections.abc import Sequence
-from types import FrameType
 from typing import NoReturn
 
 from cellq import settings
@@ -209,7 +208,7 @@ def _outlive_sigterm() -> None:
     also by one that comes at once: so the signal waits until the fork has the default again.
     """
 
-    def ignore(_: int, __: FrameType | None) -> None:
+    def ignore(_: int, __: types.FrameType | None) -> None:
         pass
 
     masks = threading.local()  # other threads may fork, too

@@ -30,13 +30,9 @@ def failure_text(failure: Failure | None) -> str | None:
     """A failure as text, for a column or a field. What is no text at all (a file's name may be such) is escaped."""
     if failure is None:
         return None
-    text = json.dumps([failure.cause, failure.types, failure.message, failure.traceback], ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = json.dumps([failure.cause, failure.types, *map(_escaped, (failure.message, failure.traceback))])
-    return text
+    words = [_encodable(failure.message), _encodable(failure.traceback)]
+    return json.dumps([failure.cause, failure.types, *words], ensure_ascii=False)
 
 
-def _escaped(text: str) -> str:
+def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()

@@ -346,8 +346,6 @@ class Supervisor(Watcher):
         outcome = self.outcome(ended)
         if outcome is not None:
             self._funnel.outcome(outcome)
-            if outcome.failure is not None and outcome.failure.cause == "untrusted":
-                log.warning("job %s was refused: %s", short_id(outcome.lease.id), outcome.failure.message)
 
     def _unsupplied(self, outcome: Outcome) -> None:
         if not self._handling.failed(outcome):
@@ -368,7 +366,10 @@ class Supervisor(Watcher):
         return True
 
     def outcome(self, ended: Ended) -> Outcome | None:
-        return outcome_of(ended, self._random)
+        outcome = outcome_of(ended, self._random)
+        if outcome is not None and outcome.failure is not None and outcome.failure.cause == "untrusted":
+            log.warning("job %s was refused: %s", short_id(outcome.lease.id), outcome.failure.message)
+        return outcome
 
     def finish(self, outcome: Outcome) -> None:
         self._funnel.outcome(outcome)

@@ -78,10 +78,10 @@ def parse(url: str) -> Address:
         ValueError: it is no such URL; the message does not repeat its password.
     """
     shown = without_password(url)
-    scheme, _, _ = url.partition("://")
-    credentials, at, place, query = _parts(url)
+    scheme, _, rest = url.partition("://")
+    credentials, at, place, query = _parts(rest)
     found = _SCHEME.fullmatch(scheme.lower())
-    if found is None or not credentials + place:
+    if found is None or not rest:
         raise ValueError(f"{shown!r} is no URL of a Redis server; it looks like redis://host:6379/0")
     options = dict(parse_qsl(query, keep_blank_values=True))
     namespace = options.pop("namespace", None) or os.environ.get("CELLQ_NAMESPACE") or "cellq"
@@ -130,8 +130,8 @@ def parse(url: str) -> Address:
 
 def without_password(url: str) -> str:
     """The same URL for people: passwords are `HIDDEN`."""
-    scheme, found, _ = url.partition("://")
-    credentials, at, place, query = _parts(url)
+    scheme, found, rest = url.partition("://")
+    credentials, at, place, query = _parts(rest)
     user, colon, _ = credentials.partition(":")
     options = [
         (name, HIDDEN if "password" in name.lower() else value)
@@ -141,9 +141,8 @@ def without_password(url: str) -> str:
     return f"{scheme}{found}{user}{colon}{HIDDEN if colon else ''}{at}{place}{asked}"
 
 
-def _parts(url: str) -> tuple[str, str, str, str]:
-    """Credentials, "@" where there are some, the place, and the query."""
-    rest = url.partition("://")[2]
+def _parts(rest: str) -> tuple[str, str, str, str]:
+    """What follows the scheme: credentials, "@" where there are some, the place, and the query."""
     before, _, query = rest.partition("?")
     credentials, at, place = before.rpartition("@")
     if "@" in query and "=" not in query[: query.rindex("@")]:  # the question mark is part of a password

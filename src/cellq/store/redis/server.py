@@ -86,8 +86,7 @@ class Server:
         self._handle = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
         self._one_at_a_time: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._given_up: dict[str, bytes] = {}
-        self._unanswered: dict[str, tuple[bytes, tuple[bytes | str, ...]]] = {}
+        self._given_up: dict[str, tuple[bytes, tuple[bytes | str, ...]]] = {}  # by verb: the number, and the words
         self._keep = b"" if address.keep is None else b"%.17g" % address.keep
         self.where: dict[str, Any] = {}  # the host that was found last, where that is not the address itself
         self._open = False
@@ -166,16 +165,7 @@ class Server:
         """
         if not once:
             return await self._run(script, words, b"0")
-        async with self._one_at_a_time[script.verb]:
-            number, before = self._unanswered.pop(script.verb, (b"", ()))
-            repeated = number != b"" and before == words  # the caller's patience is greater than ours
-            if not repeated:
-                number = b"%d" % next(self._numbers)
-            try:
-                return await self._run(script, words, number, again=repeated)
-            except BaseException:
-                self._unanswered[script.verb] = number, words
-                raise
+        return await self._numbered(script, words, resume=False)
 
     async def resume(self, script: Script, *words: bytes | str) -> Any:
         """The same, once; and when an earlier call of this verb was given up without an answer, its answer first.
@@ -183,13 +173,20 @@ class Server:
         Raises:
             StoreUnavailable: it cannot be reached, or did not do it.
         """
+        return await self._numbered(script, words, resume=True)
+
+    async def _numbered(self, script: Script, words: tuple[bytes | str, ...], *, resume: bool) -> Any:
         async with self._one_at_a_time[script.verb]:
-            given_up = self._given_up.get(script.verb)
-            number = given_up or b"%d" % next(self._numbers)
-            self._given_up[script.verb] = number
-            answer = await self._run(script, words, number, again=given_up is not None)
-            del self._given_up[script.verb]
-            return answer
+            number, before = self._given_up.pop(script.verb, (b"", ()))
+            # Given up by us, and asked again by a caller whose patience is greater; `resume` has different words then.
+            again = number != b"" and (resume or before == words)
+            if not again:
+                number = b"%d" % next(self._numbers)
+            try:
+                return await self._run(script, words, number, again=again)
+            except BaseException:
+                self._given_up[script.verb] = number, words
+                raise
 
     async def _run(self, script: Script, words: Sequence[Word], number: bytes, *, again: bool = False) -> Any:
         head = self.head()

@@ -303,9 +303,7 @@ class RedisStore:
         """See `Store.get`."""
         if not ids:
             return []
-        digits = "".join(str(int(part)) for part in parts)
-        packed = await self._server.run(script("get"), digits, *(job_id.hex() for job_id in ids))
-        now, jobs = records.got(packed, len(parts))
+        now, jobs = await self._got(ids, parts)
         rows: list[Row | None] = []
         for job_id, job in zip(ids, jobs, strict=True):
             try:
@@ -316,10 +314,14 @@ class RedisStore:
                 rows.append(None if job is None else job.row(now, dict(zip(parts, blobs, strict=True))))
         return rows
 
+    async def _got(self, ids: Sequence[JobId], parts: Sequence[Part]) -> tuple[float, list[records.Found | None]]:
+        digits = "".join(str(int(part)) for part in parts)
+        packed = await self._server.run(script("get"), digits, *(job_id.hex() for job_id in ids))
+        return records.got(packed, len(parts))
+
     async def _get_once_more(self, job_id: JobId, parts: Sequence[Part]) -> Row | None:
         """One of whose values some went while they were read: it was run again or deleted, or they are lost."""
-        digits = "".join(str(int(part)) for part in parts)
-        now, (job,) = records.got(await self._server.run(script("get"), digits, job_id.hex()), len(parts))
+        now, (job,) = await self._got([job_id], parts)
         if job is None:
             return None
         blobs: list[bytes | None] = []
